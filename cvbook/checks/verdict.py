@@ -1,0 +1,133 @@
+"""What a check answers: passed, not attempted, or wrong and why."""
+
+from __future__ import annotations
+
+import functools
+import html
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+__all__ = ["Verdict", "Wrong", "equal", "exercise"]
+
+
+class Wrong(Exception):
+    """Raised by a check; its message tells the reader what is wrong and where to look."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The outcome of a check. ``state`` is ``"passed"``, ``"wrong"`` or ``"not attempted"``."""
+
+    exercise: str
+    state: str
+    message: str
+
+    @property
+    def passed(self) -> bool:
+        """Whether the answer is right."""
+        return self.state == "passed"
+
+    def require(self) -> Verdict:
+        """Return the verdict if it passed, else raise: homework cells end with this, so that a grader sees it.
+
+        Raises:
+            AssertionError: with the check's message.
+        """
+        if not self.passed:
+            raise AssertionError(f"{self.exercise}: {self.message}")
+        return self
+
+    def __repr__(self) -> str:
+        mark = {"passed": "✓", "wrong": "✗", "not attempted": "…"}[self.state]
+        return f"{mark} {self.exercise}: {self.message}"
+
+    def _repr_html_(self) -> str:
+        kind = self.state.replace(" ", "-")
+        return f'<div class="cv-verdict cv-{kind}" role="status">{html.escape(repr(self))}</div>'
+
+
+def exercise(name: str) -> Callable[[Callable[..., str | None]], Callable[..., Verdict]]:
+    """Turn a function that raises `Wrong` into a check that returns a `Verdict`.
+
+    An answer that raises ``NotImplementedError`` or returns ``None`` or ``...`` counts as not attempted; any other
+    exception of the answer is reported with its type and message. The function may return a sentence of praise.
+
+    Args:
+        name: the exercise as the reader knows it, for example ``"Output size"``.
+    """
+
+    def decorate(check: Callable[..., str | None]) -> Callable[..., Verdict]:
+        @functools.wraps(check)
+        def run(*answers: Any, **settings: Any) -> Verdict:
+            if any(answer is None or answer is ... for answer in answers):
+                return Verdict(name, "not attempted", "nothing to check yet; write your answer and run the cell again")
+            try:
+                with torch.random.fork_rng(devices=[]):
+                    torch.manual_seed(0)
+                    praise = check(*answers, **settings)
+            except Wrong as wrong:
+                return Verdict(name, "wrong", str(wrong))
+            except NotImplementedError:
+                return Verdict(name, "not attempted", "nothing to check yet; write your answer and run the cell again")
+            except Exception as error:
+                what = f"{type(error).__name__}: {error}".splitlines()[0]
+                return Verdict(name, "wrong", f"your code stopped with {what}")
+            return Verdict(name, "passed", praise or "right")
+
+        return run
+
+    return decorate
+
+
+def equal(
+    answer: object, expected: torch.Tensor, *, mistakes: dict[str, Callable[[], object]] | None = None, what: str
+) -> None:
+    """Compare an answer with the expected tensor; if it equals the result of a known mistake, name that mistake.
+
+    Args:
+        answer: what the reader's code returned (a tensor, array, number or nested list).
+        expected: the right result.
+        mistakes: sentence -> function that computes what this mistake would give; one that itself fails is skipped.
+        what: the input that was tried, for example ``"a 5x7 image and a 3x2 kernel"``.
+
+    Raises:
+        NotImplementedError: if the answer is ``None`` or ``...``.
+        Wrong: if it is no tensor, has another shape, or other values.
+    """
+    if answer is None or answer is ...:
+        raise NotImplementedError
+    got = _tensor(answer)
+    if got is None:
+        raise Wrong(f"expected numbers for {what}, got {type(answer).__name__}")
+    if _same(got, expected):
+        return
+    for sentence, compute in (mistakes or {}).items():
+        try:
+            mistaken = _tensor(compute())
+        except Exception:
+            continue
+        if mistaken is not None and not _same(mistaken, expected) and _same(got, mistaken):
+            raise Wrong(sentence)
+    if got.shape != expected.shape:
+        raise Wrong(f"expected shape {tuple(expected.shape)} for {what}, got {tuple(got.shape)}")
+    if not got.isfinite().all():
+        raise Wrong(f"got NaN or infinite values for {what}")
+    if not got.any() and expected.any():
+        raise Wrong(f"everything is zero for {what}; the result is never written")
+    index = tuple(int(i) for i in torch.unravel_index((got - expected).abs().argmax(), expected.shape))
+    where = f" at index {index}" if index else ""
+    raise Wrong(f"for {what}, expected {expected[index].item():.4g}{where}, got {got[index].item():.4g}")
+
+
+def _tensor(value: object) -> torch.Tensor | None:
+    try:
+        return torch.as_tensor(value).detach().double()
+    except (TypeError, ValueError, RuntimeError):
+        return None
+
+
+def _same(a: torch.Tensor, b: torch.Tensor) -> bool:
+    return a.shape == b.shape and torch.allclose(a, b.double(), rtol=1e-4, atol=1e-5)
