@@ -72,7 +72,7 @@ homework: .venv/.all
 
 # torch stays out of the lock: its builds differ by machine, and the lessons run with any torch >= 2.4
 lock:
-	uv pip compile -q --universal --python-version 3.10 --no-annotate --no-header --all-extras --group book pyproject.toml \
+	uv pip compile -q --universal --python-version 3.10 --no-annotate --no-header --all-extras --group pyproject.toml:book pyproject.toml \
 	  | grep -vE '^(torch|torchvision|triton|nvidia-|cuda-|setuptools)' > requirements.lock
 
 clean:

@@ -67,5 +67,5 @@ def claim(text: str, value: float, low: float, high: float, *, unit: str = "") -
 
 def _number(x: float) -> str:
     if x == int(x) and abs(x) < 1e15:
-        return f"{int(x):,}".replace(",", " ")  # narrow no-break space
+        return f"{int(x):,}".replace(",", "\u202f")  # narrow no-break space
     return f"{x:.3g}"

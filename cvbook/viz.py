@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
+from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as MplFigure
 from PIL import Image
@@ -42,7 +43,7 @@ def style() -> None:
             "axes.spines.top": False,
             "axes.spines.right": False,
             "axes.grid": True,
-            "axes.prop_cycle": mpl.cycler(color=CYCLE) + mpl.cycler(marker=MARKS),
+            "axes.prop_cycle": cycler(color=CYCLE) + cycler(marker=MARKS),
             "grid.color": "#E4E4E4",
             "lines.linewidth": 2,
             "lines.markersize": 5,

@@ -104,7 +104,9 @@ def execute(path: Path, url: str) -> None:
     probe = "import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
     notebook.cells.append(nbformat.v4.new_code_cell(probe))
     started = time.perf_counter()
-    NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": path.parent}}).execute()
+    NotebookClient(
+        notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": path.parent}}
+    ).execute()
     seconds = time.perf_counter() - started
     peak = int(notebook.cells.pop().outputs[0].text)
     notebook.metadata["cvbook"] = {"code": code_digest(notebook), "seconds": round(seconds), "peak_mb": peak}
