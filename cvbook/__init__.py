@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 __version__ = "0.1.0"
-__all__ = ["scale", "setup"]
+__all__ = ["dry_run", "scale", "setup"]
 
 SCALES = ("laptop", "gpu")
 
@@ -32,6 +32,17 @@ def scale() -> str:
     if name not in SCALES:
         raise ValueError(f"expected CVBOOK_SCALE to be 'laptop' or 'gpu', got {name!r}; unset it or correct it")
     return name
+
+
+def dry_run() -> bool:
+    """Whether a test only tries the code: training stops after two steps, and the sample stands in for the full data.
+
+    Read from the environment variable ``CVBOOK_DRY_RUN``: a machine without a GPU can so walk through the ``gpu`` scale.
+
+    >>> dry_run()
+    False
+    """
+    return os.environ.get("CVBOOK_DRY_RUN") == "1"
 
 
 def setup() -> None:

@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from cvbook import dry_run
+
 __all__ = ["accuracy", "fit"]
 
 
@@ -50,6 +52,8 @@ def fit(
     device = next(model.parameters()).device
     generator = torch.Generator().manual_seed(seed)
     steps = len(images) // batch_size
+    if dry_run():
+        epochs, steps = 1, min(steps, 2)
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=epochs * steps)
     history = []

@@ -57,6 +57,13 @@ def test_augmentation_sees_every_batch() -> None:
     assert seen == [32] * 6
 
 
+def test_a_dry_run_stops_after_two_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CVBOOK_DRY_RUN", "1")
+    seen = []
+    fit(_model(), *_data(), epochs=9, batch_size=32, augment=lambda b, _: seen.append(1) or b, progress=False)
+    assert len(seen) == 2
+
+
 def test_accuracy_counts_hits_in_any_batch_size() -> None:
     images, labels = _data()
     model = _model()

@@ -65,6 +65,11 @@ def test_full_set_from_a_local_copy(local: Path) -> None:
     assert labels.tolist() == [7, 0, 9]
 
 
+def test_in_a_dry_run_the_sample_stands_in(local: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CVBOOK_DRY_RUN", "1")
+    assert len(fashion_mnist("test", full=True)[1]) == 2000
+
+
 def test_full_set_with_other_content(local: Path) -> None:
     (local / "t10k-labels-idx1-ubyte.gz").write_bytes(gzip.compress(bytes(11)))
     with pytest.raises(DataError, match="other content; delete it"):
