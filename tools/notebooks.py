@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import re
 import sys
 import time
 from pathlib import Path
@@ -23,7 +24,8 @@ ROOT = Path(__file__).resolve().parent.parent
 KEEP_TOP = ("kernelspec", "language_info", "widgets", "cvbook", "nbgrader")
 KEEP_CELL = ("tags", "nbgrader", "cellView", "mystnb", "deletable", "editable")
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
-SETUP = """#@title Set-up: on Colab this installs cvbook and nothing else; elsewhere it does nothing
+TITLE = re.compile(r"# ?@title ")  # Colab folds such a cell
+SETUP = """# @title Set-up: on Colab this installs cvbook and nothing else; elsewhere it does nothing
 import sys
 
 if "google.colab" in sys.modules:
@@ -50,7 +52,7 @@ def code_digest(notebook: Any) -> str:
 
 
 def normalize(notebook: Any, url: str) -> Any:
-    """Stamp the set-up cell; drop counters, progress bars, widget views and metadata that editors add."""
+    """Stamp the set-up cell; settle counters; drop progress bars, widget views and metadata that editors add."""
     setup = SETUP.format(url=url)
     first = next((i for i, cell in enumerate(notebook.cells) if _is_setup(cell)), None)
     if first is None:
@@ -67,11 +69,14 @@ def normalize(notebook: Any, url: str) -> Any:
         cell.metadata = {key: cell.metadata[key] for key in KEEP_CELL if key in cell.metadata}
         cell.source = "\n".join(line.rstrip() for line in cell.source.rstrip().split("\n"))
         if cell.cell_type == "code":
-            if cell.source.startswith("#@title"):
+            if TITLE.match(cell.source):
                 cell.metadata["cellView"] = "form"
                 cell.metadata["tags"] = sorted({"hide-input", *cell.metadata.get("tags", [])} - _not_folded(cell))
-            cell.execution_count = None
-            cell.outputs = [output for output in map(_quiet, cell.outputs) if output is not None]
+            cell.outputs = _merged([output for output in map(_quiet, cell.outputs) if output is not None])
+            cell.execution_count = number if cell.outputs else None  # nbval wants a number where there are outputs
+            for output in cell.outputs:
+                if output.output_type == "execute_result":
+                    output["execution_count"] = number
     return notebook
 
 
@@ -80,7 +85,7 @@ def _not_folded(cell: Any) -> set[str]:
 
 
 def _is_setup(cell: Any) -> bool:
-    return cell.cell_type == "code" and cell.source.startswith("#@title Set-up")
+    return cell.cell_type == "code" and bool(re.match(r"# ?@title Set-up", cell.source))
 
 
 def _quiet(output: Any) -> Any:
@@ -89,10 +94,19 @@ def _quiet(output: Any) -> Any:
         return None
     if "application/vnd.jupyter.widget-view+json" in output.get("data", {}):
         return None
-    if "execution_count" in output:
-        output["execution_count"] = None
     output.pop("metadata", None) if output.output_type == "stream" else None
     return output
+
+
+def _merged(outputs: list[Any]) -> list[Any]:
+    """Join neighboring pieces of one stream; how a kernel cuts them depends on timing."""
+    merged: list[Any] = []
+    for output in outputs:
+        if merged and output.output_type == "stream" and merged[-1].get("name") == output.name:
+            merged[-1]["text"] += output.text
+        else:
+            merged.append(output)
+    return merged
 
 
 def execute(path: Path, url: str) -> None:

@@ -23,10 +23,11 @@ def draft() -> Any:
         v4.new_output("execute_result", {"text/plain": "1"}, execution_count=7),
         v4.new_output("stream", name="stderr", text="\r 50%|#####     | 5/10 [00:01, 3.2it/s]"),
         v4.new_output("stream", name="stderr", text="UserWarning: look here"),
+        v4.new_output("stream", name="stderr", text=" and there"),
         v4.new_output("display_data", {"application/vnd.jupyter.widget-view+json": {"model_id": "x"}}),
     ]
     graded = v4.new_code_cell("assert x", metadata={"nbgrader": {"grade": True}, "collapsed": True})
-    folded = v4.new_code_cell("#@title Draw\npass")
+    folded = v4.new_code_cell("# @title Draw\npass")
     book = v4.new_notebook(cells=[v4.new_markdown_cell("# T"), code, graded, folded])
     book.metadata = {"kernelspec": {"name": "my-env"}, "widgets": {"state": {}}, "vscode": {"y": 2}}
     return book
@@ -39,9 +40,10 @@ def test_normalizing_keeps_the_meaning_and_drops_the_noise(draft: Any) -> None:
     assert f'"git+{URL}"' in setup.source
     assert code.metadata == {"tags": ["claim"]}
     assert code.source == "x = 1\nx"
-    assert code.execution_count is None
+    assert code.execution_count == code.outputs[0].execution_count == 2  # its place in the notebook
+    assert graded.execution_count is None
     assert [output.output_type for output in code.outputs] == ["execute_result", "stream"]
-    assert "look here" in code.outputs[1].text
+    assert code.outputs[1].text == "UserWarning: look here and there"
     assert graded.metadata == {"nbgrader": {"grade": True}}
     assert folded.metadata == {"cellView": "form", "tags": ["hide-input"]}
     assert book.metadata.kernelspec["name"] == "python3"
