@@ -156,6 +156,7 @@ def kernel(ax: Axes, weights: object, *, title: str = "") -> None:
     ax.set_xticks([])
     ax.set_yticks([])
     ax.grid(False)
+    ax.spines[:].set_visible(False)
     ax.set_title(title, loc="center", fontsize=10)
 
 
