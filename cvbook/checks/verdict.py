@@ -34,8 +34,11 @@ class Verdict:
         """Return the verdict if it passed, else raise: homework cells end with this, so that a grader sees it.
 
         Raises:
-            AssertionError: with the check's message.
+            NotImplementedError: if nothing was attempted.
+            AssertionError: with the check's message, if the answer is wrong.
         """
+        if self.state == "not attempted":
+            raise NotImplementedError(f"{self.exercise}: {self.message}")
         if not self.passed:
             raise AssertionError(f"{self.exercise}: {self.message}")
         return self

@@ -14,12 +14,13 @@ html[data-theme="dark"] .cv-fig, body[data-jp-theme-light="false"] .cv-fig, html
 .cv-fig .cv-controls { display:flex; flex-wrap:wrap; gap:.5rem 1.1rem; align-items:end; margin-bottom:.8rem; }
 .cv-fig .cv-controls label { display:flex; flex-direction:column; font-size:14px; color:var(--ink); }
 .cv-fig .cv-controls label.cv-check { flex-direction:row; align-items:center; gap:.4em; min-height:32px; }
-.cv-fig input[type=range] { width:10.5rem; height:28px; margin:0; accent-color:var(--blue); touch-action:pan-y; }
+.cv-fig .cv-controls output { margin-left:.35em; }
+.cv-fig input[type=range] { width:10.5rem; height:32px; margin:0; accent-color:var(--blue); touch-action:pan-y; }
 .cv-fig input[type=checkbox] { width:20px; height:20px; accent-color:var(--blue); }
 .cv-fig input[type=number] { width:4.2em; }
 .cv-fig select, .cv-fig button, .cv-fig input[type=number] { font:inherit; color:var(--ink); background:var(--panel);
   border:1px solid var(--line); border-radius:6px; min-height:34px; padding:.15rem .6rem; }
-.cv-fig button { cursor:pointer; } .cv-fig button[aria-pressed=true] { background:var(--pale); border-color:var(--blue);
+.cv-fig button { cursor:pointer; } .cv-fig :disabled { opacity:.55; cursor:default; } .cv-fig button[aria-pressed=true] { background:var(--pale); border-color:var(--blue);
   box-shadow:inset 0 0 0 1px var(--blue); }
 .cv-fig :focus-visible { outline:3px solid var(--focus); outline-offset:2px; }
 .cv-fig .cv-picture { display:flex; flex-wrap:wrap; gap:1rem; align-items:flex-start; }
@@ -103,13 +104,13 @@ html[data-theme="dark"] .cv-fig, body[data-jp-theme-light="false"] .cv-fig, html
       event.preventDefault();
       element.focus({ focusVisible: false });
     });
-    element.addEventListener("pointermove", (event) => {
+    document.addEventListener("pointermove", (event) => { // not on the element: it may lag behind the pointer
       if (!last) return;
       const size = unit();
       const dx = Math.trunc((event.clientX - last[0]) / size), dy = Math.trunc((event.clientY - last[1]) / size);
       if (dx || dy) { last = [last[0] + dx * size, last[1] + dy * size]; move(dx, dy); }
     });
-    for (const end of ["pointerup", "pointercancel"]) element.addEventListener(end, () => { last = null; });
+    for (const end of ["pointerup", "pointercancel"]) document.addEventListener(end, () => { last = null; });
     element.addEventListener("keydown", (event) => {
       const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
       if (step) { event.preventDefault(); move(...step); }
