@@ -1,0 +1,210 @@
+"""Each check accepts right answers, written in two ways, and names what is wrong with the others."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cvbook.checks import equivariance as check
+from cvbook.equivariance import blur_kernel, blur_pool, equivariance_error, translate
+
+TRUTH = {
+    "ReLU": "equivariant",
+    "circular convolution": "equivariant",
+    "zero-padded convolution": "neither",
+    "every 2nd pixel, shift 1": "neither",
+    "every 2nd pixel, shift 2": "equivariant",
+    "global average": "invariant",
+    "flatten, then linear": "neither",
+}
+
+
+def test_commutes_accepts_the_measured_table() -> None:
+    assert check.commutes(TRUTH).passed
+    assert check.commutes(dict(reversed(TRUTH.items()))).passed
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"ReLU": "neither"}, "each pixel alone"),
+        ({"zero-padded convolution": "equivariant"}, "zeros that do not move"),
+        ({"every 2nd pixel, shift 1": "equivariant"}, "even shifts only"),
+        ({"every 2nd pixel, shift 2": "neither"}, "same pixels"),
+        ({"global average": "equivariant"}, "no position is left"),
+        ({"flatten, then linear": "equivariant"}, "other weights"),
+        (dict.fromkeys(TRUTH, "equivariant"), "not everything"),
+        ({"ReLU": "yes"}, "expected one of"),
+    ],
+)
+def test_commutes_names_the_mistake(change: dict[str, str], message: str) -> None:
+    verdict = check.commutes(TRUTH | change)
+    assert verdict.state == "wrong"
+    assert message in verdict.message
+
+
+def test_commutes_unattempted() -> None:
+    assert check.commutes(dict.fromkeys(TRUTH, None)).state == "not attempted"
+    assert check.commutes(TRUTH | {"ReLU": ...}).state == "not attempted"
+
+
+def by_rolls(x: Tensor) -> Tensor:
+    x = (x.roll(1, -1) + 2 * x + x.roll(-1, -1)) / 4
+    return ((x.roll(1, -2) + 2 * x + x.roll(-1, -2)) / 4)[..., ::2, ::2]
+
+
+def _pool(x: Tensor, kernel: Tensor, mode: str = "circular") -> Tensor:
+    return F.conv2d(F.pad(x, (1, 1, 1, 1), mode=mode), kernel.expand(3, 1, 3, 3), groups=3)
+
+
+@pytest.mark.parametrize("answer", [by_rolls, lambda x: blur_pool(x, padding_mode="circular")])
+def test_blurred_accepts(answer: Callable[[Tensor], Tensor]) -> None:
+    assert check.blurred(answer).passed
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (lambda x: torch.zeros(2, 3, 4, 6), "zero"),
+        (lambda x: _pool(x, blur_kernel(3)), "every second one"),
+        (lambda x: _pool(x[..., ::2, ::2], blur_kernel(3)), "damage is done"),
+        (lambda x: x[..., ::2, ::2], "without a blur"),
+        (lambda x: 16 * by_rolls(x), "does not sum to 1"),
+        (lambda x: 4 * by_rolls(x), "by 16 in all"),
+        (lambda x: _pool(x, torch.full((3, 3), 1 / 9))[..., ::2, ::2], "equal weights"),
+        (lambda x: _pool(x, blur_kernel(3), "constant")[..., ::2, ::2], "padded with zeros"),
+        (lambda x: blur_pool(x), "reflected"),
+        (lambda x: _pool(x, blur_kernel(3))[..., 1::2, 1::2], "number 0"),
+        (lambda x: by_rolls(x).sum(1, keepdim=True).expand(-1, 3, -1, -1), "mixed"),
+    ],
+)
+def test_blurred_names_the_mistake(answer: Callable[[Tensor], Tensor], message: str) -> None:
+    verdict = check.blurred(answer)
+    assert verdict.state == "wrong"
+    assert message in verdict.message
+
+
+def loop_product(strides: list[int]) -> int:
+    total = 1
+    for stride in strides:
+        total *= stride
+    return total
+
+
+@pytest.mark.parametrize("answer", [math.prod, loop_product])
+def test_period_accepts(answer: Callable[[list[int]], int]) -> None:
+    assert check.period(answer).passed
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (lambda s: 0, "expected 4"),
+        (max, "largest"),
+        (lambda s: sum(s) + 1, "expected 4"),
+        (lambda s: s[-1], "largest stride"),
+        (lambda s: math.lcm(*s), "got 2"),
+        (lambda s: 4 if s == [2, 2] else sum(s), "sum"),
+        (lambda s: 4 if s == [2, 2] else s[-1], "last"),
+        (lambda s: math.prod(s) if 2 not in s or s == [2, 2] else math.lcm(*s), "least common multiple"),
+        (lambda s: 2 * math.prod(s), "twice"),
+    ],
+)
+def test_period_names_the_mistake(answer: Callable[[list[int]], int], message: str) -> None:
+    verdict = check.period(answer)
+    assert verdict.state == "wrong"
+    assert message in verdict.message
+
+
+def impulse(g: Callable[[Tensor], Tensor], height: int, width: int) -> Tensor:
+    x = torch.zeros(height, width, dtype=torch.float64)
+    x[0, 0] = 1
+    return g(x)
+
+
+def impulse_elsewhere(g: Callable[[Tensor], Tensor], height: int, width: int) -> Tensor:
+    return translate(impulse(lambda x: g(translate(x, 1, 2)), height, width), -1, -2)
+
+
+@pytest.mark.parametrize("answer", [impulse, impulse_elsewhere])
+def test_impulse_response_accepts(answer: Callable[..., Tensor]) -> None:
+    assert check.impulse_response(answer).passed
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (lambda g, h, w: torch.zeros(h, w), "zero"),
+        (lambda g, h, w: g(torch.ones(h, w)), "image of ones"),
+        (lambda g, h, w: translate(impulse(g, h, w), 2, 3), "comes out shifted"),
+        (lambda g, h, w: impulse(g, h, w).flip(0, 1).roll((1, 1), (0, 1)), "flipped"),
+        (lambda g, h, w: impulse(g, h, w).T, "swapped"),
+    ],
+)
+def test_impulse_response_names_the_mistake(answer: Callable[..., Tensor], message: str) -> None:
+    verdict = check.impulse_response(answer)
+    assert verdict.state == "wrong"
+    assert message in verdict.message
+
+
+def test_blur_width_agrees_with_a_direct_search() -> None:
+    from cvbook.data import photograph
+
+    x = photograph("cat", size=128, grey=True)[None]
+    widths = range(1, 12)
+    errors = [
+        equivariance_error(lambda x, w=w: blur_pool(x, stride=4, width=w, padding_mode="circular"), x, (0, 2), stride=4)
+        for w in widths
+    ]
+    right = next(w for w, error in zip(widths, errors, strict=True) if error < 0.04)
+    assert check.blur_width(right).passed
+    assert check.blur_width(float(right)).passed
+    assert "still" in check.blur_width(right - 1).message
+    assert "still" in check.blur_width(0).message
+    assert "narrower" in check.blur_width(right + 1).message
+    assert "expected a width" in check.blur_width("wide").message
+    assert check.blur_width(None).state == "not attempted"
+
+
+SQUARE = [(dy, dx) for dy in range(4) for dx in range(4)]
+Net = Callable[[Tensor], Tensor]
+
+
+def averaged(net: Net, x: Tensor, shifts: Any = SQUARE) -> Tensor:
+    return sum(net(translate(x, dy, dx)) for dy, dx in shifts) / len(shifts)
+
+
+@pytest.mark.parametrize("answer", [averaged, lambda net, x: averaged(net, x, [(a - 5, b + 9) for a, b in SQUARE])])
+def test_shift_averaged_accepts(answer: Callable[[Net, Tensor], Tensor]) -> None:
+    assert check.shift_averaged(answer).passed
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (lambda net, x: torch.zeros(2, 4), "zero"),
+        (lambda net, x: net(x), "without any averaging"),
+        (lambda net, x: 16 * averaged(net, x), "divide by 16"),
+        (lambda net, x: averaged(net, x, [(d, d) for d in range(4)]), "diagonal"),
+        (lambda net, x: averaged(net, x, [(0, d) for d in range(4)]), "one axis"),
+        (lambda net, x: averaged(net, x, [(d, 0) for d in range(4)]), "down only"),
+        (lambda net, x: averaged(net, x, [(a, b) for a in range(2) for b in range(2)]), "total stride is 4"),
+        (lambda net, x: averaged(net, x, [(a, b) for a in range(5) for b in range(5)]), "uneven"),
+        (lambda net, x: net(sum(translate(x, a, b) for a, b in SQUARE) / 16), "average the outputs"),
+    ],
+)
+def test_shift_averaged_names_the_mistake(answer: Callable[[Net, Tensor], Tensor], message: str) -> None:
+    verdict = check.shift_averaged(answer)
+    assert verdict.state == "wrong"
+    assert message in verdict.message
+
+
+@pytest.mark.parametrize("name", ["blurred", "impulse_response", "period", "shift_averaged"])
+def test_a_stub_is_not_attempted(name: str) -> None:
+    assert getattr(check, name)(lambda *_: None).state == "not attempted"

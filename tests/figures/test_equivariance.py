@@ -1,0 +1,73 @@
+"""The arithmetic of the equivariance figure against torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cvbook.equivariance import blur_kernel, blur_pool, equivariance_error, translate
+
+SOBEL = torch.tensor([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]], dtype=torch.float64)[None, None] / 4
+
+
+def feature_map(x: Tensor, shrink: str, stride: int, padding: str) -> Tensor:
+    mode = "constant" if padding == "zeros" else "circular"
+    dense = F.conv2d(F.pad(x[None, None], (1, 1, 1, 1), mode=mode), SOBEL).relu()
+    if shrink == "max":
+        return F.max_pool2d(dense, stride)[0, 0]
+    width = 2 * stride - 1 if shrink == "blur" else 1
+    return blur_pool(dense, stride=stride, width=width, padding_mode="reflect" if padding == "zeros" else padding)[0, 0]
+
+
+@pytest.fixture(scope="module")
+def image() -> Tensor:
+    return torch.rand(12, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize(("dy", "dx"), [(0, 0), (1, 0), (-3, 5), (8, -8)])
+def test_translate_equals_roll(js: Callable[[str], Callable[..., Any]], image: Tensor, dy: int, dx: int) -> None:
+    moved = js("equivariance")("translate", image.flatten().tolist(), 12, 16, dy, dx)
+    assert moved == translate(image, dy, dx).flatten().tolist()
+
+
+@pytest.mark.parametrize("padding", ["zeros", "circular"])
+@pytest.mark.parametrize("stride", [1, 2, 4])
+@pytest.mark.parametrize("shrink", ["stride", "max", "blur"])
+def test_feature_map_equals_torch(
+    js: Callable[[str], Callable[..., Any]], image: Tensor, shrink: str, stride: int, padding: str
+) -> None:
+    got = js("equivariance")("featureMap", image.flatten().tolist(), 12, 16, shrink, stride, padding)
+    expected = feature_map(image, shrink, stride, padding)
+    torch.testing.assert_close(torch.tensor(got, dtype=torch.float64).view_as(expected), expected)
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 5, 7])
+def test_blur_kernel_equals_python(js: Callable[[str], Callable[..., Any]], width: int) -> None:
+    got = torch.tensor(js("equivariance")("blurKernel", width), dtype=torch.float32).view(width, width)
+    torch.testing.assert_close(got, blur_kernel(width))
+
+
+@pytest.mark.parametrize("padding", ["zeros", "circular"])
+@pytest.mark.parametrize(
+    ("shrink", "stride", "dy", "dx"),
+    [("stride", 1, 3, -2), ("stride", 2, 2, 4), ("stride", 2, 1, 0), ("max", 2, -1, 3), ("blur", 4, 1, -6), ("max", 4, 8, 4)],  # noqa: E501
+)  # fmt: skip
+def test_error_equals_equivariance_error(
+    js: Callable[[str], Callable[..., Any]], image: Tensor, shrink: str, stride: int, dy: int, dx: int, padding: str
+) -> None:
+    result = js("equivariance")("compare", image.flatten().tolist(), 12, 16, dy, dx, shrink, stride, padding)
+    expected = equivariance_error(lambda x: feature_map(x, shrink, stride, padding), image, (dy, dx), stride=stride)
+    assert result["error"] == pytest.approx(expected, abs=1e-12)
+    assert result["whole"] == (dy % stride == 0 and dx % stride == 0)
+    if padding == "circular" and result["whole"]:
+        assert result["error"] == result["differing"] == 0
+
+
+def test_accuracy_repeats_with_the_period(js: Callable[[str], Callable[..., Any]]) -> None:
+    grid = [[4 * row + column for column in range(4)] for row in range(4)]
+    assert [js("equivariance")("accuracyAt", grid, -1, dx) for dx in (-5, 0, 3, 6)] == [15, 12, 15, 14]
