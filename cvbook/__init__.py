@@ -37,7 +37,7 @@ def scale() -> str:
 def dry_run() -> bool:
     """Whether a test only tries the code: training stops after two steps, and the sample stands in for the full data.
 
-    Read from the environment variable ``CVBOOK_DRY_RUN``: a machine without a GPU can so walk through the ``gpu`` scale.
+    Read from the environment variable ``CVBOOK_DRY_RUN``: so the ``gpu`` scale can be tried on a machine without one.
 
     >>> dry_run()
     False

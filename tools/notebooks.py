@@ -21,7 +21,7 @@ import nbformat
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
-KEEP_TOP = ("kernelspec", "language_info", "widgets", "cvbook", "nbgrader")
+KEEP_TOP = ("kernelspec", "language_info", "cvbook", "nbgrader")
 KEEP_CELL = ("tags", "nbgrader", "cellView", "mystnb", "deletable", "editable")
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 TITLE = re.compile(r"# ?@title ")  # Colab folds such a cell

@@ -50,7 +50,8 @@ def _operate(page: Any, control: Any, way: str) -> None:
         else:
             page.mouse.move(*middle)
             page.mouse.down()
-            page.mouse.move(middle[0] + 0.3 * box["width"], middle[1] + 0.3 * box["height"], steps=5)
+            reach = [max(72, 0.3 * box[side]) for side in ("width", "height")]  # a stride of two cells, at least
+            page.mouse.move(middle[0] + reach[0], middle[1] + reach[1], steps=5)
             page.mouse.up()
     elif kind == "range":
         low, high, value = (float(control.evaluate(f"(e) => e.{k}")) for k in ("min", "max", "value"))

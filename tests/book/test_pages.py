@@ -151,6 +151,7 @@ def test_links_between_pages_lead_somewhere(site: str) -> None:
         page = HTML / f"{name}.html"
         for target in re.findall(r'href="([^"]+)"', page.read_text(encoding="utf-8")):
             path, _, anchor = target.partition("#")
+            path = path.partition("?")[0]
             if re.match(r"[a-z]+:", target) or path.startswith("_sources"):
                 continue
             goal = (page.parent / path).resolve() if path else page
