@@ -70,7 +70,7 @@ class Picture:
         data = base64.b64encode(self.webp).decode()
         return (
             f'<img class="cv-static" alt="{html.escape(self.alt)}" width="{self.width}" height="{self.height}" '
-            f'style="max-width:100%;height:auto;background:#fff" loading="lazy" src="data:image/webp;base64,{data}">'
+            f'style="max-width:100%;height:auto;background:#fff" src="data:image/webp;base64,{data}">'
         )
 
 
