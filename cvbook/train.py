@@ -1,17 +1,69 @@
-"""The training loop that a lesson shows first, wrapped once: images in memory, AdamW, one-cycle learning rate."""
+"""The training loop that a lesson shows first, wrapped once: images in memory, and what a long run needs around it.
+
+Under ``torchrun`` each process takes its share of every batch, and the losses are those of one process.
+"""
 
 from __future__ import annotations
 
+import os
+import random
+import time
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm.auto import tqdm
 
+from cvbook import checkpoint as checkpoints
 from cvbook import dry_run
+from cvbook.viz import Curve
 
-__all__ = ["accuracy", "fit"]
+__all__ = ["accuracy", "evaluate", "fit", "mixed_precision", "one_cycle", "seed_everything", "warmup_cosine"]
+
+CHECK_EVERY = 32  # steps between looks at the losses; on a GPU each look waits for it
+Schedule = Callable[[torch.optim.Optimizer, int], LRScheduler]
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python's, NumPy's and torch's global generators, on all devices."""
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002
+    torch.manual_seed(seed)
+
+
+def one_cycle(optimizer: torch.optim.Optimizer, steps: int) -> LRScheduler:
+    """Up to the optimizer's rate in 30 % of the steps, then down to nearly 0 (Smith & Topin 2018, arXiv:1708.07120)."""
+    return OneCycleLR(optimizer, [group["lr"] for group in optimizer.param_groups], total_steps=steps)
+
+
+def warmup_cosine(optimizer: torch.optim.Optimizer, steps: int) -> LRScheduler:
+    """Up along a line for 5 % of the steps, then down along half a cosine (Loshchilov & Hutter, arXiv:1608.03983)."""
+    warm = max(1, steps // 20)
+
+    def factor(step: int) -> float:
+        if step < warm:
+            return (step + 1) / warm
+        return 0.5 + 0.5 * float(np.cos(np.pi * (step - warm) / max(1, steps - warm)))
+
+    return LambdaLR(optimizer, factor)
+
+
+def mixed_precision(device: torch.device | str) -> torch.dtype | None:
+    """The 16-bit type that this device computes fast: bfloat16, else float16 (older GPUs), else None (older CPUs).
+
+    >>> mixed_precision("cpu") in (torch.bfloat16, None)
+    True
+    """
+    if torch.device(device).type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    return torch.bfloat16 if torch.ops.mkldnn._is_mkldnn_bf16_supported() else None
 
 
 def fit(
@@ -24,75 +76,175 @@ def fit(
     batch_size: int = 128,
     seed: int = 0,
     augment: Callable[[Tensor, torch.Generator], Tensor] | None = None,
+    loss: Callable[[Any, Tensor], Tensor] = F.cross_entropy,
+    optimizer: Callable[[Any], torch.optim.Optimizer] | None = None,
+    schedule: Schedule = one_cycle,
+    ema: float | None = None,
+    mixed: bool = False,
+    channels_last: bool = False,
+    validation: tuple[Tensor, Tensor] | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    live: bool = False,
     progress: bool = True,
-) -> list[float]:
-    """Train a classifier with cross-entropy; afterwards it is in ``eval`` mode.
+) -> dict[str, list[float]]:
+    """Train a classifier; afterwards it is in ``eval`` mode.
 
     Args:
         model: maps ``(B, C, H, W)`` images to ``(B, classes)`` logits; trained in place, on its own device.
-        images: ``(N, C, H, W)`` float.
-        labels: ``(N,)`` int64.
+        images: ``(N, C, H, W)`` float, on any device.
+        labels: ``(N,)`` int64 in ``0..classes-1``.
         epochs: passes over the data.
-        lr: peak of the one-cycle schedule.
-        batch_size: images in one step; a smaller last batch is dropped.
+        lr: peak of the schedule, for the default optimizer.
+        batch_size: images in one step, over all processes together; a smaller last batch is dropped.
         seed: of the shuffling and of the augmentation; the model is initialized by the caller.
         augment: called as ``augment(batch, generator)`` on each training batch.
+        loss: of the model's output and the labels.
+        optimizer: makes one from the parameters; AdamW with weight decay 0.01 if None.
+        schedule: `one_cycle`, `warmup_cosine`, or another function of optimizer and number of steps.
+        ema: decay of a moving average of the weights, below 1; the model ends with the average.
+        mixed: compute in 16 bits where `mixed_precision` knows a type; weights stay in their own.
+        channels_last: keep the channels of a pixel together in memory, which convolutions like.
+        validation: images and labels to evaluate on after each epoch.
+        checkpoint: a file written after each epoch. If it exists, training goes on from there, to the same weights, bit
+            for bit, that an uninterrupted run on this machine gives.
+        live: draw the loss while it falls.
         progress: show a bar.
 
     Returns:
-        The mean loss of each epoch.
+        One list for each quantity, one number for each epoch: ``loss``, ``seconds`` and, with validation data,
+        ``validation_loss`` and ``accuracy``.
 
     Raises:
-        ValueError: if images and labels do not match, or there are fewer images than ``batch_size``.
+        ValueError, TypeError: if images, labels and batch size do not fit each other or the model.
+        FloatingPointError: if the loss is no longer finite.
+        CheckpointError: if the checkpoint is damaged, belongs to another run, or cannot be written.
     """
-    if len(images) != len(labels):
-        raise ValueError(f"expected one label for each image, got {len(images)} images and {len(labels)} labels")
-    if len(images) < batch_size:
-        raise ValueError(f"expected at least batch_size={batch_size} images, got {len(images)}; lower batch_size")
+    world, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
+    _check(images, labels, batch_size, world)
     device = next(model.parameters()).device
     generator = torch.Generator().manual_seed(seed)
     steps = len(images) // batch_size
     if dry_run():
         epochs, steps = 1, min(steps, 2)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=epochs * steps)
-    history = []
-    model.train()
-    bar = tqdm(total=epochs * steps, disable=not progress, leave=False, mininterval=0.5)
-    for _ in range(epochs):
+    make = optimizer or (lambda parameters: torch.optim.AdamW(parameters, lr=lr, weight_decay=1e-2))
+    if channels_last:
+        model.to(memory_format=torch.channels_last)
+    opt = make(model.parameters())
+    plan = schedule(opt, epochs * steps)
+    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(ema), use_buffers=True) if ema else None
+    kind = mixed_precision(device) if mixed else None
+    scaler = torch.amp.GradScaler(device.type, enabled=kind is torch.float16)
+    parts: dict[str, Any] = {"model": model, "optimizer": opt, "schedule": plan, "scaler": scaler}
+    parts |= {"average": average} if average else {}
+    run = {"epochs": epochs, "batch_size": batch_size, "seed": seed, "images": len(images)}
+    history: dict[str, list[float]] = {"loss": [], "seconds": []}
+    if checkpoint is not None and os.path.exists(checkpoint):
+        history = checkpoints.resume(checkpoint, run, parts, generator, device)
+    net: nn.Module = model
+    if world > 1:
+        if not dist.is_initialized():
+            dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        net = DistributedDataParallel(model)
+    done = len(history["loss"])
+    bar = tqdm(total=epochs * steps, initial=done * steps, disable=not progress or rank > 0, leave=False)
+    curve = Curve() if live and rank == 0 else None
+    for epoch in range(done, epochs):
+        model.train()
+        started = time.perf_counter()
         order = torch.randperm(len(images), generator=generator)
-        total = 0.0
+        losses = torch.zeros(steps, device=device)
         for step in range(steps):
-            index = order[step * batch_size : (step + 1) * batch_size]
-            batch = images[index]
+            index = order[step * batch_size : (step + 1) * batch_size].to(images.device)
+            batch, target = images[index], labels[index.to(labels.device)]
             if augment is not None:
-                batch = augment(batch, generator)
-            loss = F.cross_entropy(model(batch.to(device)), labels[index].to(device))
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            total += loss.item()
+                batch = augment(batch, generator)  # the whole batch, so that every process draws alike
+            batch, target = batch[rank::world].to(device), target[rank::world].to(device)
+            if channels_last:
+                batch = batch.contiguous(memory_format=torch.channels_last)
+            with torch.autocast(device.type, dtype=kind, enabled=kind is not None):
+                output = net(batch)
+                if epoch == step == 0:
+                    _check_classes(output, labels)
+                value = loss(output, target)
+            opt.zero_grad()
+            scaler.scale(value).backward()
+            scaler.step(opt)
+            scaler.update()
+            plan.step()
+            if average is not None:
+                average.update_parameters(model)
+            losses[step] = value.detach()
+            if (step + 1) % CHECK_EVERY == 0 or step + 1 == steps:
+                _check_finite(losses[: step + 1], epoch, checkpoint)
             bar.update()
-        history.append(total / steps)
+        if world > 1:
+            dist.all_reduce(losses)
+        history["loss"].append(losses.double().mean().item() / world)
+        if validation is not None:
+            found = evaluate(average.module if average else model, *validation)
+            history.setdefault("validation_loss", []).append(found["loss"])
+            history.setdefault("accuracy", []).append(found["accuracy"])
+        history["seconds"].append(time.perf_counter() - started)
+        if curve:
+            curve.draw(history)
+        if checkpoint is not None and rank == 0:
+            checkpoints.save(checkpoint, checkpoints.capture(run, history, parts, generator, device))
     bar.close()
+    if average is not None:
+        model.load_state_dict(average.module.state_dict())
     model.eval()
     return history
 
 
 @torch.no_grad()
-def accuracy(model: nn.Module, images: Tensor, labels: Tensor, *, batch_size: int = 500) -> float:
-    """The share of images, in [0, 1], whose largest logit is the label. The model's mode is left as it is.
+def evaluate(model: nn.Module, images: Tensor, labels: Tensor, *, batch_size: int = 500) -> dict[str, float]:
+    """``{"loss": …, "accuracy": …}``: mean cross-entropy and share of hits, in ``eval`` mode.
 
-    Args:
-        model: maps ``(B, C, H, W)`` images to ``(B, classes)`` logits.
-        images: ``(N, C, H, W)`` float.
-        labels: ``(N,)`` int64.
-        batch_size: images at a time.
+    Afterwards the model is in the mode it was in. Arguments and errors are those of `fit`.
     """
-    device = next(model.parameters()).device
-    hits = 0
+    _check(images, labels, 1, 1)
+    device, mode, total, hits = next(model.parameters()).device, model.training, 0.0, 0
+    model.eval()
     for start in range(0, len(images), batch_size):
         part = slice(start, start + batch_size)
-        hits += int((model(images[part].to(device)).argmax(1).cpu() == labels[part]).sum())
-    return hits / len(images)
+        logits, target = model(images[part].to(device)).float(), labels[part].to(device)
+        total += F.cross_entropy(logits, target, reduction="sum").item()
+        hits += int((logits.argmax(1) == target).sum())
+    model.train(mode)
+    return {"loss": total / len(images), "accuracy": hits / len(images)}
+
+
+@torch.no_grad()
+def accuracy(model: nn.Module, images: Tensor, labels: Tensor, *, batch_size: int = 500) -> float:
+    """The share of images, in [0, 1], whose largest logit is the label, in whatever mode the model is."""
+    device = next(model.parameters()).device
+    parts = zip(images.split(batch_size), labels.split(batch_size), strict=True)
+    return sum(int((model(x.to(device)).argmax(1) == y.to(device)).sum()) for x, y in parts) / len(images)
+
+
+def _check(images: Tensor, labels: Tensor, batch_size: int, world: int) -> None:
+    if len(images) != len(labels):
+        raise ValueError(f"expected one label for each image, got {len(images)} images and {len(labels)} labels")
+    if not len(images):
+        raise ValueError("expected images, got none; look at how they were selected")
+    if len(images) < batch_size:
+        raise ValueError(f"expected at least batch_size={batch_size} images, got {len(images)}; lower batch_size")
+    if batch_size % world:
+        raise ValueError(f"expected a batch_size that {world} processes can share, got {batch_size}; use a multiple")
+    if not images.is_floating_point():
+        raise TypeError(f"expected floating-point images, got {images.dtype}; use images.float() / 255")
+
+
+def _check_classes(output: Any, labels: Tensor) -> None:
+    low, high = int(labels.min()), int(labels.max())
+    if isinstance(output, Tensor) and output.ndim == 2 and (low < 0 or high >= output.shape[1]):
+        top = output.shape[1] - 1
+        raise ValueError(f"expected labels in 0..{top}, got {low} to {high}; correct the labels or num_classes")
+
+
+def _check_finite(losses: Tensor, epoch: int, checkpoint: Any) -> None:
+    if losses.isfinite().all():
+        return
+    step = int((~losses.isfinite()).nonzero()[0])
+    kept = f"the last good weights are in {checkpoint}" if checkpoint and epoch else "lower lr and start again"
+    raise FloatingPointError(f"expected a finite loss, got {losses[step].item()} in epoch {epoch}, step {step}; {kept}")

@@ -19,7 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as MplFigure
 from PIL import Image
 
-__all__ = ["COLORS", "Picture", "arrow", "images", "kernel", "show", "style"]
+__all__ = ["COLORS", "Curve", "Picture", "arrow", "images", "kernel", "show", "style"]
 
 COLORS = {
     "blue": "#0072B2", "orange": "#E69F00", "green": "#009E73", "red": "#D55E00",
@@ -101,6 +101,32 @@ def show(figure: MplFigure, alt: str) -> Picture:
     lossless, lossy = versions
     webp = lossless if len(lossless) < 1.5 * len(lossy) else lossy  # line art stays exact, photographs get small
     return Picture(webp, alt, round(image.width * 100 / DPI), round(image.height * 100 / DPI))
+
+
+class Curve:
+    """A loss curve that grows under a cell while a network trains: it is drawn again after each epoch."""
+
+    def __init__(self) -> None:
+        import ipywidgets
+        from IPython.display import display
+
+        self.widget = ipywidgets.HTML()
+        display(self.widget)
+
+    def draw(self, history: dict[str, list[float]]) -> None:
+        """Draw ``history["loss"]``, and the accuracy if there is one."""
+        loss, accuracy = history["loss"], history.get("accuracy")
+        epochs = range(1, len(loss) + 1)
+        figure, ax = plt.subplots(figsize=(5, 2.2))
+        ax.plot(epochs, loss)
+        ax.set(xlabel="epoch", ylabel="loss", title=f"loss {loss[-1]:.3g}")
+        if accuracy:
+            right = ax.twinx()
+            right.plot(epochs, accuracy, color=COLORS["orange"], marker="s")
+            right.set(ylabel="accuracy")
+            ax.set_title(f"loss {loss[-1]:.3g}, accuracy {accuracy[-1]:.1%}")
+        alt = f"Line chart of the training loss by epoch, now {loss[-1]:.3g} after {len(loss)} epochs."
+        self.widget.value = show(figure, alt)._repr_html_()
 
 
 def images(
