@@ -32,7 +32,7 @@ export PYDEVD_DISABLE_FILE_VALIDATION := 1
 
 .venv/.all: .venv/.book
 	@echo "Installing torch and the test tools (once; torch is large)…"
-	@$(BIN)/python -m pip install -q -c requirements.lock -e ".[test,lab]"
+	@$(BIN)/python -m pip install -q -c requirements.lock -e ".[test,lab,pretrained]"
 	@touch $@
 
 book: .venv/.book

@@ -1,15 +1,19 @@
 """cvbook: the companion package of the textbook *Neural Networks for Computer Vision*.
 
 Importing ``cvbook`` loads neither torch nor matplotlib; import the module a lesson names, such as
-``cvbook.convolution``, to get them.
+``cvbook.convolution``, to get them. ``cvbook.summary``, which every chapter uses, is loaded when it is first asked for.
 """
 
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cvbook.cost import summary
 
 __version__ = "0.1.0"
-__all__ = ["dry_run", "scale", "setup"]
+__all__ = ["dry_run", "scale", "setup", "summary"]
 
 SCALES = ("laptop", "gpu")
 
@@ -57,3 +61,11 @@ def setup() -> None:
     os.environ.setdefault("CVBOOK_SCALE", "gpu" if cuda else "laptop")
     device = torch.cuda.get_device_name() if cuda else f"{os.cpu_count()} CPU cores"
     print(f"cvbook {__version__}, torch {torch.__version__}, {device}: running at {scale()} scale")
+
+
+def __getattr__(name: str) -> Any:
+    if name == "summary":
+        from cvbook.cost import summary
+
+        return summary
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

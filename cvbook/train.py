@@ -97,7 +97,7 @@ def fit(
         lr: peak of the schedule, for the default optimizer.
         batch_size: images in one step, over all processes together; a smaller last batch is dropped.
         seed: of the shuffling and of the augmentation; the model is initialized by the caller.
-        augment: called as ``augment(batch, generator)`` on each training batch.
+        augment: called as ``augment(batch, generator)`` on each batch; its ``set_epoch``, if any, before each epoch.
         loss: of the model's output and the labels.
         optimizer: makes one from the parameters; AdamW with weight decay 0.01 if None.
         schedule: `one_cycle`, `warmup_cosine`, or another function of optimizer and number of steps.
@@ -107,12 +107,10 @@ def fit(
         validation: images and labels to evaluate on after each epoch.
         checkpoint: a file written after each epoch. If it exists, training goes on from there, to the same weights, bit
             for bit, that an uninterrupted run on this machine gives.
-        live: draw the loss while it falls.
-        progress: show a bar.
+        live, progress: draw the loss while it falls; show a bar.
 
     Returns:
-        One list for each quantity, one number for each epoch: ``loss``, ``seconds`` and, with validation data,
-        ``validation_loss`` and ``accuracy``.
+        Lists of one number for each epoch: ``loss``, ``seconds`` and, if validated, ``validation_loss``, ``accuracy``.
 
     Raises:
         ValueError, TypeError: if images, labels and batch size do not fit each other or the model.
@@ -151,6 +149,8 @@ def fit(
     for epoch in range(done, epochs):
         model.train()
         started = time.perf_counter()
+        if hasattr(augment, "set_epoch"):
+            augment.set_epoch(epoch)
         order = torch.randperm(len(images), generator=generator)
         losses = torch.zeros(steps, device=device)
         for step in range(steps):

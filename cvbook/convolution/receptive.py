@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import torch
@@ -157,9 +158,10 @@ class _Axis:
     offset: float
     inside: bool  # the units measured stay clear of the border, and stride and offset are certain
     covers: bool  # they see everything
+    clear: bool  # they stay clear of the border
 
 
-WHOLE = _Axis(math.inf, 0.0, math.nan, True, True)
+WHOLE = _Axis(math.inf, 0.0, math.nan, True, True, True)
 
 
 class _DoesNotRun(Exception):
@@ -203,10 +205,34 @@ def _start(module: nn.Module, input_shape: Sequence[int] | None) -> tuple[tuple[
 
 def _measure(module: nn.Module, shape: tuple[int, ...]) -> list[_Axis]:
     """Run the module once on an empty image ``(C, H, W)`` and look at the units in the middle of its output."""
-    image = torch.empty(1, *shape, device="meta")
+    output, fields = _follow(module, shape, _dtype(module))
+    if not isinstance(output, Tensor):
+        raise TypeError(
+            f"expected a module that returns one tensor, got {type(output).__name__}; wrap it in one that picks"
+        )
+    if output not in fields:
+        raise ValueError("expected an output that depends on the image, got one that does not; check the module")
+    axes = _axes(output, fields, shape)
+    if axes is None:
+        raise ValueError(
+            f"expected a map (1, C, h, w) or one that sees all pixels, got {tuple(output.shape)}; leave out the head"
+        )
+    return axes
+
+
+def _dtype(module: nn.Module) -> torch.dtype:
+    """The type of images that the module takes."""
+    return next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
+
+
+def _follow(
+    module: Callable[[Tensor], Any], shape: tuple[int, ...], dtype: torch.dtype
+) -> tuple[Any, Mapping[Tensor, Any]]:
+    """What the module returns on an empty image ``(C, H, W)``, and what each tensor in it depends on."""
+    image = torch.empty(1, *shape, dtype=dtype, device="meta")
     with torch.no_grad(), CircularPadding(), Dependence(image) as seen:
         try:
-            output = torch.func.functionalize(module)(image)
+            return torch.func.functionalize(module)(image), seen.fields
         except NoRule:
             raise
         except NotImplementedError as error:
@@ -215,17 +241,13 @@ def _measure(module: nn.Module, shape: tuple[int, ...]) -> list[_Axis]:
             ) from error
         except Exception as error:
             raise _DoesNotRun from error
-    if not isinstance(output, Tensor):
-        raise TypeError(
-            f"expected a module that returns one tensor, got {type(output).__name__}; wrap it in one that picks"
-        )
-    if output not in seen.fields:
-        raise ValueError("expected an output that depends on the image, got one that does not; check the module")
-    fields = [np.asarray(field) for field in seen.fields[output]]
+
+
+def _axes(output: Tensor, seen: Mapping[Tensor, Any], shape: tuple[int, ...]) -> list[_Axis] | None:
+    """Both axes of the field of a tensor; None if it is no map, but its entries see different pixels."""
+    fields = [np.asarray(field) for field in seen[output]]
     if output.ndim != 4 and any(np.ptp(part) for field in fields for part in field):
-        raise ValueError(
-            f"expected a map (1, C, h, w) or one that sees all pixels, got {tuple(output.shape)}; leave out the head"
-        )
+        return None
     return [_axis(field, dim, n) for field, dim, n in zip(fields, (2, 3), shape[1:], strict=True)]
 
 
@@ -250,12 +272,12 @@ def _axis(field: np.ndarray, dim: int, n: int) -> _Axis:
     if (first == WholeImage).any():
         return WHOLE
     if not valid.any():
-        return _Axis(0, math.nan, math.nan, False, False)
+        return _Axis(0, math.nan, math.nan, False, False, False)
     low, high = int(first[valid].min()), int(last[valid].max())
     stride, offset = _lattice(first + last, valid, start)
-    inside = low > 0 and high < n - 1 and not math.isnan(stride)
+    clear = low > 0 and high < n - 1
     seen = sizes[start:stop][valid]
-    return _Axis(int(seen.max()), stride, offset, inside, int(seen.min()) == n)
+    return _Axis(int(seen.max()), stride, offset, clear and not math.isnan(stride), int(seen.min()) == n, clear)
 
 
 def _lattice(centers: np.ndarray, valid: np.ndarray, start: int) -> tuple[float, float]:

@@ -23,7 +23,7 @@ CONDA = yaml.safe_load((ROOT / "environment.yml").read_text())
 PIP = next(entry["pip"] for entry in CONDA["dependencies"] if isinstance(entry, dict))
 EXTRAS = PROJECT["project"]["optional-dependencies"]
 BOOK = PROJECT["dependency-groups"]["book"]
-EVERYTHING = [*PROJECT["project"]["dependencies"], *BOOK, *EXTRAS["lab"], *EXTRAS["test"]]
+EVERYTHING = [*PROJECT["project"]["dependencies"], *BOOK, *EXTRAS["lab"], *EXTRAS["test"], *EXTRAS["pretrained"]]
 
 
 def _locked() -> dict[str, list[Requirement]]:

@@ -1,0 +1,1 @@
+"""The mathematics of chapter 1: neurons, perceptrons, activations, gradients."""
