@@ -24,8 +24,8 @@ def on_meta(builder: type[nn.Module] | object, **options: object) -> nn.Module:
 
 def test_is_found_where_lessons_look_for_it() -> None:
     assert cvbook.summary is summary
-    with pytest.raises(AttributeError, match="has no attribute 'sumary'"):
-        cvbook.sumary  # noqa: B018
+    with pytest.raises(AttributeError, match="has no attribute 'costs'"):
+        cvbook.costs  # noqa: B018
 
 
 def test_lenet_by_hand() -> None:

@@ -57,7 +57,7 @@ export default {
     );
     const layer = svg("g", {}), caption = html("figcaption", {});
     const drawing = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", style: "width:100%" }, layer);
-    picture.append(html("figure", { style: "flex:1 1 300px;max-width:620px" }, drawing, caption));
+    picture.append(html("figure", { style: "flex:1 1 300px;max-width:520px" }, drawing, caption));
     const text = (x, y, words, style = "", anchor = "middle") => svg("text", { x, y, style, "text-anchor": anchor }, words);
     const line = (x1, y1, x2, y2, style) => svg("line", { x1, y1, x2, y2, style });
 
@@ -88,7 +88,7 @@ export default {
       const said = sentence(activation, init, mine);
       drawing.setAttribute("aria-label", `Bars on a logarithmic axis. ${said}`);
       caption.textContent = `Logarithmic axis: equal steps are equal factors. ${bars[0] < LITTLE ? "Yellow: less than a thousandth. " : ""}` +
-        (other ? `Black lines: ${titled(...compare.split(" "))}.` : "");
+        (other ? `Lines: ${titled(...compare.split(" "))}.` : "");
       readout.textContent = said + (other ? ` With ${titled(...compare.split(" "))} it would be ${number(other[0] / other[depth - 1])} times.` : "");
     }
     for (const key in start) model.on("change:" + key, draw);

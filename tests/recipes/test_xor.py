@@ -49,7 +49,7 @@ def test_a_tiny_run_stores_what_the_lesson_reads(tmp_path: Path, monkeypatch: py
     metrics = weights.card("xor")["metrics"]
     assert set(metrics["solved"]) == {f"standard/{w}" for w in recipe.WIDTHS} | {"slow/2", "fast/2", "long/2"}
     assert all(set(row) == set(recipe.ACTIVATIONS) for row in metrics["solved"].values())
-    assert {key: len(errors) for key, errors in metrics["curve"].items()} == {"1": 2, "2": 2}
+    assert {key: len(errors) for key, errors in metrics["curve"].items()} == {"1": 2, "2": 2, "2/decay": 2}
 
 
 def test_the_shipped_networks_solve_as_often_as_recorded() -> None:
