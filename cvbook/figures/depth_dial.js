@@ -13,9 +13,9 @@ export const relative = (norms) => norms.map((x) => x / norms[norms.length - 1])
 // What one layer passes on to the layer before it: the geometric mean.
 export const perLayer = (norms) => Math.pow(norms[0] / norms[norms.length - 1], 1 / (norms.length - 1));
 
-// The lower end of the axis, as a power of ten: the first that shows every bar.
+// The lower end of the axis, as a power of ten: the first that leaves something of every bar.
 export const FLOORS = [-3, -6, -12, -27], CEILING = 1;
-export const floorFor = (values) => FLOORS.find((f) => Math.min(...values) > 10 ** f) ?? FLOORS[FLOORS.length - 1];
+export const floorFor = (values) => FLOORS.find((f) => Math.min(...values) > 3 * 10 ** f) ?? FLOORS[FLOORS.length - 1];
 // Height of a bar, as a share of the axis; what lies outside ends at its ends.
 export const height = (x, floor) => Math.min(1, Math.max(0, (Math.log10(x) - floor) / (CEILING - floor)));
 export const LITTLE = 1e-3;

@@ -49,9 +49,9 @@ def test_weights_are_distributed_like_those_of_torch(fan_in: int, fan_out: int) 
         torch.manual_seed(2)
         reference = theirs[init](torch.empty(fan_out, fan_in))
         assert ours.std().item() == pytest.approx(formulas[init], rel=0.02)
-        ranks = torch.linspace(0.01, 0.99, 33)  # the whole distribution, not its width alone
+        ranks = torch.linspace(0.05, 0.95, 31)  # the whole distribution, not its width alone
         apart = (ours.flatten().quantile(ranks) - reference.flatten().quantile(ranks)).abs().max().item()
-        assert apart < 0.06 * formulas[init], init
+        assert apart < 0.05 * formulas[init], init
 
 
 @pytest.mark.parametrize("init", INITIALIZATIONS)
@@ -81,7 +81,7 @@ def test_default_leaves_torch_as_it_is() -> None:
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_gradient_norms_equal_those_of_backward(activation: str) -> None:
     net = mlp([6, 8, 7, 5], activation=activation, init="he").double()
-    x, y = torch.randn(9, 6).double(), torch.randint(5, (9,))
+    x, y = torch.randn(9, 6).double().requires_grad_(), torch.randint(5, (9,))
     seen: list[torch.Tensor] = []
     hooks = [
         layer.register_full_backward_hook(lambda module, before, after: seen.append(after[0]))
