@@ -17,7 +17,7 @@ __all__ = ["SHRINKS", "ShiftNet", "blur_kernel", "blur_pool", "equivariance_erro
 
 Mode = Literal["circular", "zeros"]
 MODES: tuple[Mode, ...] = ("circular", "zeros")
-SHRINKS = ("stride", "max", "blur")
+SHRINKS = ("stride", "max", "blur", "maxblur")
 
 
 def translate(x: Tensor, dy: int, dx: int, *, mode: str = "circular") -> Tensor:
@@ -130,8 +130,8 @@ def blur_pool(x: Tensor, *, stride: int = 2, width: int = 3, padding_mode: str =
 
     Args:
         x: ``(B, C, H, W)``.
-        stride: of the sub-sampling.
-        width: of the blur; 1 is no blur, hence plain sub-sampling.
+        stride: of the subsampling.
+        width: of the blur; 1 is no blur, hence plain subsampling.
         padding_mode: ``"reflect"``, ``"circular"`` or ``"zeros"``.
 
     Returns:
@@ -159,11 +159,12 @@ def blur_pool(x: Tensor, *, stride: int = 2, width: int = 3, padding_mode: str =
 class ShiftNet(nn.Module):
     """A small classifier: four convolutions, a global average, one linear layer. It halves its maps twice.
 
-    Its total stride is therefore 4. The three variants have the same parameters and differ in how a map is halved.
+    Its total stride is therefore 4. The four variants have the same parameters and differ in how a map is halved.
 
     Args:
         shrink: ``"stride"``: the first two convolutions have stride 2; ``"max"``: maximum of 2x2 pixels after them;
-            ``"blur"``: `blur_pool` after them.
+            ``"blur"``: `blur_pool` after them; ``"maxblur"``: maximum of 2x2 pixels at every position, then
+            `blur_pool`, as Zhang 2019 repairs max-pooling.
         width: channels of the first layer; the others have 2, 4 and 4 times as many.
         padding_mode: of the convolutions, ``"circular"`` or ``"zeros"``; with zeros, the blur reflects.
 
@@ -197,12 +198,17 @@ class ShiftNet(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """The last maps ``(B, 4 * width, H / 4, W / 4)``, nowhere negative."""
+        border = "circular" if self.padding_mode == "circular" else "reflect"
         for i, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
             x = F.relu(norm(conv(x)))
             if i < 2 and self.shrink == "max":
                 x = F.max_pool2d(x, 2)
-            if i < 2 and self.shrink == "blur":
-                x = blur_pool(x, padding_mode="circular" if self.padding_mode == "circular" else "reflect")
+            if i < 2 and self.shrink == "maxblur":
+                x = F.pad(x, (0, 1, 0, 1), mode=border)
+                x = torch.maximum(x[..., :-1, :], x[..., 1:, :])  # F.max_pool2d(x, 2, stride=1), many times faster
+                x = torch.maximum(x[..., :-1], x[..., 1:])
+            if i < 2 and self.shrink in ("blur", "maxblur"):
+                x = blur_pool(x, padding_mode=border)
         return x
 
 

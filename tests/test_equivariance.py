@@ -162,6 +162,21 @@ def test_variants_share_their_parameters() -> None:
             ShiftNet(shrink, padding_mode=padding_mode).load_state_dict(state)
 
 
+@pytest.mark.parametrize("padding_mode", MODES)
+def test_maxblur_is_max_pooling_at_stride_one_then_blur_pooling(padding_mode: str) -> None:
+    torch.manual_seed(0)
+    net = ShiftNet("maxblur", width=2, padding_mode=padding_mode).eval()
+    x = torch.rand(2, 1, 16, 16)
+    border = "circular" if padding_mode == "circular" else "reflect"
+    y = x
+    for i, (conv, norm) in enumerate(zip(net.convs, net.norms, strict=True)):
+        y = F.relu(norm(conv(y)))
+        if i < 2:
+            y = F.max_pool2d(F.pad(y, (0, 1, 0, 1), mode=border), 2, stride=1)
+            y = blur_pool(y, padding_mode=border)
+    torch.testing.assert_close(net.features(x), y)
+
+
 def test_shift_net_refuses() -> None:
     with pytest.raises(ValueError, match="stride, max, blur"):
         ShiftNet("mean")
