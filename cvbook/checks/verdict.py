@@ -170,7 +170,8 @@ def equal(
 
 def _tensor(value: object) -> torch.Tensor | None:
     try:
-        return torch.as_tensor(value).detach().double()
+        tensor = torch.as_tensor(value).detach()
+        return None if tensor.is_complex() else tensor.double()
     except (TypeError, ValueError, RuntimeError):
         return None
 

@@ -34,14 +34,20 @@ def union(*fields: Array | None) -> Array:
 
 
 def collapse(field: Array, dims: Sequence[int]) -> Array:
-    """The union over some dims, which keep length 1; a union over all positions sees the whole image."""
+    """The union over some dims, which keep length 1; a union over all positions sees the whole image.
+
+    It does so only if nothing varies along the dims that stay: a window of attention is not the whole image, even where
+    it covers this one.
+    """
     axes = tuple(d % (field.ndim - 1) + 1 for d in dims)
     out = field.min(axis=axes, keepdims=True)
     first = field[tuple(slice(0, 1) if a in axes else slice(None) for a in range(field.ndim))]
     last = field[tuple(slice(-1, None) if a in axes else slice(None) for a in range(field.ndim))]
     moves = (first < last)[0] & (first > last)[1] | (first > last)[0] & (first < last)[1]
     total = field.min(axis=tuple(range(1, field.ndim)), keepdims=True)
-    return np.where(moves & (out == total).all(0), WholeImage, out)
+    stay = tuple(a for a in range(1, field.ndim) if a not in axes and field.shape[a] > 1)
+    same = not stay or bool((field.min(axis=stay) == field.max(axis=stay)).all())
+    return np.where(moves & (out == total).all(0) & same, WholeImage, out)
 
 
 def narrow(field: Array, dims: Sequence[int]) -> Array:

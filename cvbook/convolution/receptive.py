@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -76,6 +77,7 @@ def receptive_field(module: nn.Module, input_shape: Sequence[int] | None = None)
     """
     if not isinstance(module, nn.Module):
         raise TypeError(f"expected an nn.Module, got {type(module).__name__}; wrap functions in a module")
+    module = copy.deepcopy(module)  # what its forward changes in itself stays here
     with _evaluating(module):
         shape, now = _start(module, input_shape)
         before = now
@@ -84,7 +86,8 @@ def receptive_field(module: nn.Module, input_shape: Sequence[int] | None = None)
             try:
                 before, now = now, _measure(module, larger)
             except _DoesNotRun:
-                if all(axis.inside or axis.covers for axis in now):
+                grows = any(a.size != b.size and b.inside for a, b in zip(before, now, strict=True))
+                if not grows and all(axis.inside or axis.covers for axis in now):
                     return _field([axis if axis.inside else WHOLE for axis in now])
                 raise ValueError(
                     f"expected an image larger than the field, but the module takes only {shape}, of which inner units "
@@ -203,11 +206,12 @@ def _start(module: nn.Module, input_shape: Sequence[int] | None) -> tuple[tuple[
 
 def _measure(module: nn.Module, shape: tuple[int, ...]) -> list[_Axis]:
     """Run the module once on an empty image ``(C, H, W)`` and look at the units in the middle of its output."""
-    image = torch.empty(1, *shape, device="meta")
+    kinds = [p.dtype for p in module.parameters() if p.is_floating_point()]
+    image = torch.empty(1, *shape, device="meta", dtype=kinds[0] if kinds else None)
     with torch.no_grad(), CircularPadding(), Dependence(image) as seen:
         try:
             output = torch.func.functionalize(module)(image)
-        except NoRule:
+        except (NoRule, MemoryError):
             raise
         except NotImplementedError as error:
             raise NotImplementedError(

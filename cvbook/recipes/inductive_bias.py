@@ -1,8 +1,8 @@
 """Accuracy against parameters for three families of networks, trained alike on Fashion-MNIST.
 
-Run: ``python -m cvbook.recipes.inductive_bias`` (about 10 min). Every network sees the same 10 000 images for the same
-number of epochs, with the same optimizer and schedule, at the better of two learning rates. What is stored is the table
-of results; the lesson *Inductive bias* trains some of its rows again.
+Run: ``python -m cvbook.recipes.inductive_bias`` (about three quarters of an hour). Every network sees the same 10 000
+images for the same number of epochs, with the same optimizer and schedule, at the better of two learning rates. What is
+stored is the table of results; the lesson *Inductive bias* trains some of its rows again.
 """
 
 from __future__ import annotations

@@ -406,3 +406,54 @@ def test_effective_field_errors(module, images, error, message):
 def test_units_that_see_nothing_are_marked():
     fields = analysed(Do(lambda x: F.pad(x, (2, 2, 2, 2))), (8, 8))
     assert (fields[0][0, 0, 0, :2] == NothingSeen).all()
+
+
+class Remembering(nn.Module):
+    """Keeps a running mean and counts its calls, as careless modules do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, padding=1)
+        self.register_buffer("mean", torch.zeros(4))
+        self.calls = 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        y = self.conv(x)
+        self.mean = 0.9 * self.mean + 0.1 * y.mean((0, 2, 3))
+        return y
+
+
+def test_the_module_stays_as_it_was() -> None:
+    module = Remembering()
+    assert receptive_field(module).size == (3, 3)
+    assert module.calls == 0
+    assert module.mean.device.type == "cpu"
+    assert module(torch.zeros(1, 3, 5, 5)).shape == (1, 4, 5, 5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_any_floating_dtype(dtype: torch.dtype) -> None:
+    assert receptive_field(nn.Sequential(nn.Conv2d(3, 4, 5), nn.Conv2d(4, 4, 3)).to(dtype)).size == (7, 7)
+
+
+class Windows(nn.Module):
+    """A mean over windows of 8x8, which covers a small test image but not a large one."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        B, C, H, W = x.shape
+        windows = x.reshape(B, C, H // 8, 8, W // 8, 8)
+        return windows.mean((3, 5), keepdim=True).expand(windows.shape).reshape(B, C, H, W)
+
+
+def test_a_window_is_not_the_whole_image() -> None:
+    assert receptive_field(Windows(), (1, 8, 8)).size == (8, 8)
+
+
+def test_out_of_memory_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: object, x: torch.Tensor) -> torch.Tensor:
+        raise MemoryError
+
+    monkeypatch.setattr(Windows, "forward", full)
+    with pytest.raises(MemoryError):
+        receptive_field(Windows(), (1, 8, 8))
