@@ -338,12 +338,13 @@ def test_module_is_left_as_it_was():
         (3, None, TypeError, "expected an nn.Module, got int"),
         (Do(lambda x: (x, x)), None, TypeError, "returns one tensor, got tuple"),
         (Do(lambda x: torch.ones(1, 1, 4, 4)), None, ValueError, "depends on the image"),
-        (Do(lambda x: F.unfold(x, 16, stride=16)), None, NotImplementedError, "aten.im2col"),
+        (Do(lambda x: F.unfold(x, 16, stride=16)), None, ValueError, "a map"),
+        (Do(lambda x: x.renorm(2, 1, 1.0)), None, NotImplementedError, "aten.renorm"),
         (Do(lambda x: F.conv2d(x, x[:, :, :3, :3])), None, NotImplementedError, "weights"),
         (Do(lambda x: x.roll(3)), None, NotImplementedError, "roll"),
         (Do(lambda x: x[:, :, torch.tensor([[0, 1]])]), None, NotImplementedError, "indexing"),
         (Do(lambda x: x[x > 0]), None, NotImplementedError, "pixel values"),
-        (Do(lambda x: x * x.sum().item()), None, ValueError, "meta"),
+        (Do(lambda x: x * x.sum().item()), None, NotImplementedError, "pixel values"),
         (Do(lambda x: F.avg_pool2d(x, 16).flatten(2)), None, ValueError, "a map"),
         (nn.LazyConv2d(3, 3), None, ValueError, "lazy"),
         (nn.Conv2d(3, 3, 7), (3, 5, 5), ValueError, "takes images"),
@@ -355,6 +356,12 @@ def test_module_is_left_as_it_was():
 def test_errors_say_what_to_do(module, shape, error, message):
     with pytest.raises(error, match=message):
         receptive_field(module, shape)
+
+
+@pytest.mark.parametrize("shape", ["abc", 5, (3, 5.5, 5), (3, 0, 5), torch.zeros(3, 8, 8), (3, 10**9, 10**9)])
+def test_input_shapes_that_are_none(shape: object) -> None:
+    with pytest.raises(ValueError, match="expected input_shape .*; give such a tuple"):
+        receptive_field(nn.Conv2d(3, 3, 3), shape)  # type: ignore[arg-type]
 
 
 def uniform(n):

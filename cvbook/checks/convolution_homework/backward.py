@@ -124,13 +124,13 @@ def _gradient(
         return F.fold(columns[None], size, 3, stride=stride, padding=padding)[0]
 
     mistakes: Mistakes = {
-        "the kernels are flipped once too often; W transposed times the gradient needs no flip": (
+        "the kernels are flipped once too often; M transposed times the gradient needs no flip": (
             lambda: back(weight.flip(2, 3))
         ),
         "output and input channels are exchanged: reshape weight to (C_out, C_in k k), then transpose": (
             lambda: back(weight.transpose(0, 1))
         ),
-        "this convolves the gradient with the same kernels; the gradient goes back through W transposed": (
+        "this convolves the gradient with the same kernels; the gradient goes back through M transposed": (
             lambda: F.conv2d(grad, weight, stride=stride, padding=padding)[0]
         ),
     }
