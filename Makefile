@@ -41,8 +41,8 @@ book: .venv/.book
 
 serve: book
 	@echo "http://localhost:$(PORT)/  (stop with Ctrl-C)"
-	@$(BIN)/python -m webbrowser -t http://localhost:$(PORT)/ >/dev/null 2>&1 || true
-	@$(BIN)/python -m http.server $(PORT) --bind 127.0.0.1 --directory $(HTML)
+	@(sleep 1; $(BIN)/python -m webbrowser -t http://localhost:$(PORT)/ >/dev/null 2>&1) & \
+	$(BIN)/python -m http.server $(PORT) --bind 127.0.0.1 --directory $(HTML)
 
 check: .venv/.all
 	$(BIN)/ruff check .

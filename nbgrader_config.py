@@ -1,4 +1,6 @@
-"""nbgrader's settings, for teachers who grade the homework. Run everything in this folder, with .venv/bin on the PATH.
+"""nbgrader's settings, for teachers who grade the homework; book/preface.md explains ("Grade the homework").
+
+Run everything in this folder, with .venv/bin on the PATH.
 
     nbgrader generate_assignment 02_convolution --force          once, and again after a change: fills the gradebook
     cp ... grading/submitted/STUDENT/02_convolution/homework.ipynb          one folder for each student

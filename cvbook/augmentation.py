@@ -9,7 +9,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from cvbook._arguments import whole
+
 __all__ = ["half_turn", "horizontal_flip", "invert", "quarter_turns", "shift", "vertical_flip"]
+
+TOLERANCE = 1e-3  # what interpolation may leave [0, 1] by
 
 
 def horizontal_flip(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -96,6 +100,7 @@ def shift(images: Tensor, generator: torch.Generator, *, pixels: int = 2) -> Ten
             [2., 0.]])
     """
     _check(images, generator)
+    pixels = whole("pixels", pixels)
     if pixels < 0:
         raise ValueError(f"expected pixels >= 0, got {pixels}")
     B, _, H, W = images.shape
@@ -110,10 +115,21 @@ def shift(images: Tensor, generator: torch.Generator, *, pixels: int = 2) -> Ten
 def invert(images: Tensor, generator: torch.Generator) -> Tensor:
     """Replace x by 1 - x, black by white, with probability one half. Otherwise as `horizontal_flip`.
 
+    Raises:
+        TypeError: also if the images are not floating point.
+        ValueError: also if a value lies outside [0, 1], where 1 - x is not the negative.
+
     >>> invert(torch.zeros(100, 1, 1, 1), torch.Generator()).unique()
     tensor([0., 1.])
     """
     _check(images, generator)
+    if not images.is_floating_point():
+        raise TypeError(f"expected floating-point images in [0, 1], got {images.dtype}; use images.float() / 255")
+    low, high = (images.min().item(), images.max().item()) if images.numel() else (0.0, 1.0)
+    if low < -TOLERANCE or high > 1 + TOLERANCE:
+        raise ValueError(
+            f"expected images in [0, 1], got {low:g} to {high:g}; scale them before: bytes by images / 255"
+        )
     return _half_of_them(images, 1 - images, generator)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 from dataclasses import dataclass
 
 from cvbook import scale
@@ -51,13 +52,13 @@ def claim(text: str, value: float, low: float, high: float, *, unit: str = "") -
 
     Raises:
         AssertionError: if the number lies outside the band (or is NaN).
-        ValueError: if ``low > high``.
+        ValueError: if ``low > high`` or one is NaN.
 
     >>> print(claim("weights of a 3x3 kernel", 9, 9, 9))
     weights of a 3x3 kernel: 9 (stated: 9)
     """
-    if low > high:
-        raise ValueError(f"expected low <= high, got {low} > {high}; swap them")
+    if not low <= high:
+        raise ValueError(f"expected low <= high, got {low} and {high}; swap them or mend what is NaN")
     value = float(value)
     inside = low <= value <= high
     if not inside and scale() == "laptop":
@@ -66,6 +67,6 @@ def claim(text: str, value: float, low: float, high: float, *, unit: str = "") -
 
 
 def _number(x: float) -> str:
-    if x == int(x) and abs(x) < 1e15:
+    if math.isfinite(x) and x == int(x) and abs(x) < 1e15:
         return f"{int(x):,}".replace(",", "\u202f")  # narrow no-break space
     return f"{x:.3g}"

@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from cvbook.convolution.layerwise import layer_fields
-from cvbook.convolution.receptive import _dtype, _evaluating
+from cvbook.convolution.running import dtype, evaluating
 
 __all__ = ["Row", "Summary", "summary"]
 
@@ -181,14 +181,14 @@ def _run(model: nn.Module, shape: tuple[int, ...]) -> list[tuple[nn.Module, tupl
         calls.append((part, shapes[0] if shapes else (), (spent - inside) // 2))
 
     state: dict[str, Any] = {name: t.to("meta") for name, t in (*model.named_parameters(), *model.named_buffers())}
-    image = torch.empty(shape, dtype=_dtype(model), device="meta")
+    image = torch.empty(shape, dtype=dtype(model), device="meta")
     hooks = [
         hook
         for part in model.modules()
         for hook in (part.register_forward_pre_hook(enter), part.register_forward_hook(leave))
     ]
     try:
-        with _evaluating(model), torch.no_grad(), counter:
+        with evaluating(model), torch.no_grad(), counter:
             functional_call(model, state, (image,))
     except Exception as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]

@@ -10,6 +10,8 @@ import math
 
 import torch
 
+from cvbook._arguments import number, whole
+
 __all__ = [
     "box", "classic", "convolve2d", "correlate2d", "edge4", "edge8", "emboss", "gaussian", "identity", "sharpen",
     "shift", "sobel_x", "sobel_y",
@@ -78,7 +80,7 @@ def identity(size: int = 3) -> torch.Tensor:
     >>> identity(3).tolist()
     [[0.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 0.0]]
     """
-    _check_size(size)
+    size = _check_size(size)
     kernel = torch.zeros(size, size)
     kernel[size // 2, size // 2] = 1
     return kernel
@@ -97,8 +99,7 @@ def shift(down: int, right: int) -> torch.Tensor:
     >>> shift(0, 1).tolist()
     [[0.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 0.0]]
     """
-    if not (isinstance(down, int) and isinstance(right, int)):
-        raise TypeError(f"expected whole pixels, got {down!r} and {right!r}; use two integers")
+    down, right = (whole(name, value, "use whole pixels") for name, value in (("down", down), ("right", right)))
     m = max(abs(down), abs(right))
     kernel = torch.zeros(2 * m + 1, 2 * m + 1)
     kernel[m - down, m - right] = 1
@@ -114,7 +115,7 @@ def box(size: int = 3) -> torch.Tensor:
     >>> box(5).shape, round(box(5).sum().item(), 4)
     (torch.Size([5, 5]), 1.0)
     """
-    _check_size(size)
+    size = _check_size(size)
     return torch.full((size, size), 1 / size**2)
 
 
@@ -129,16 +130,17 @@ def gaussian(size: int = 3, sigma: float = 0.85) -> torch.Tensor:
         ``(size, size)``, positive, sums to 1.
 
     Raises:
+        TypeError: if sigma is no number.
         ValueError: if the size is not odd and positive, or sigma is not positive and finite.
 
     >>> (16 * gaussian(3)).round().int().tolist()
     [[1, 2, 1], [2, 4, 2], [1, 2, 1]]
     """
-    _check_size(size)
+    size, sigma = _check_size(size), number("sigma", sigma)
     if not (sigma > 0 and math.isfinite(sigma)):
         raise ValueError(f"expected sigma > 0 in pixels, got {sigma}")
     distance = torch.arange(size, dtype=torch.float64) - size // 2
-    line = torch.exp(-(distance**2) / (2 * sigma**2))
+    line = torch.exp(-((distance / sigma) ** 2) / 2)  # sigma**2 itself may leave the range of floats
     line /= line.sum()
     return torch.outer(line, line).float()
 
@@ -237,6 +239,11 @@ def _check(image: torch.Tensor, kernel: torch.Tensor) -> None:
         )
 
 
-def _check_size(size: int) -> None:
-    if not isinstance(size, int) or size < 1 or size % 2 == 0:
+def _check_size(size: int) -> int:
+    try:
+        side = whole("size", size)
+    except TypeError:
+        side = 0
+    if side < 1 or side % 2 == 0:
         raise ValueError(f"expected an odd size >= 1, so that the kernel has a center, got {size!r}")
+    return side

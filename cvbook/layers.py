@@ -5,7 +5,7 @@ Every function takes images ``(B, C, H, W)`` and equals its namesake in ``torch.
 torch: read these, then use torch's.
 
 Normalizations and dropout return the shape they are given. Every function raises TypeError if ``x`` is no
-floating-point tensor, and ValueError if its shape or a setting does not fit.
+floating-point tensor or a setting is of another kind, and ValueError if its shape or a setting does not fit.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from cvbook._arguments import epsilon, floating, images, number, tensor, whole
 
 __all__ = [
     "adaptive_avg_pool2d", "avg_pool2d", "batch_norm", "dropout", "global_avg_pool", "group_norm", "layer_norm",
@@ -41,8 +43,10 @@ def max_pool2d(x: Tensor, kernel: int, *, stride: int | None = None, padding: in
     tensor([[[[ 5.,  7.],
               [13., 15.]]]])
     """
-    _images(x)
-    if not 0 <= padding <= kernel // 2:
+    images(x)
+    kernel = whole("kernel", kernel, "windows are square, use one int")
+    padding = whole("padding", padding)
+    if not 0 <= padding <= max(kernel, 0) // 2:
         raise ValueError(f"expected padding in 0..{kernel // 2} (half the kernel), got {padding}")
     padded = F.pad(x, (padding,) * 4, value=-torch.inf)
     return _windows(padded, kernel, stride).flatten(-2).max(-1).values
@@ -61,7 +65,7 @@ def avg_pool2d(x: Tensor, kernel: int, *, stride: int | None = None) -> Tensor:
     tensor([[[[ 2.5000,  4.5000],
               [10.5000, 12.5000]]]])
     """
-    _images(x)
+    images(x)
     return _windows(x, kernel, stride).mean((-2, -1))
 
 
@@ -79,10 +83,10 @@ def adaptive_avg_pool2d(x: Tensor, size: int) -> Tensor:
     tensor([[[[ 6.,  8.],
               [16., 18.]]]])
     """
-    _images(x)
+    _pixels(x)
+    size = whole("size", size)
     if size < 1:
         raise ValueError(f"expected size >= 1, got {size}")
-
     tall, wide = ([slice(i * side // size, -(-(i + 1) * side // size)) for i in range(size)] for side in x.shape[-2:])
     rows = [torch.stack([x[..., i, j].mean((-2, -1)) for j in wide], dim=-1) for i in tall]
     return torch.stack(rows, dim=-2)
@@ -94,7 +98,7 @@ def global_avg_pool(x: Tensor) -> Tensor:
     >>> global_avg_pool(torch.ones(2, 3, 5, 7)).shape
     torch.Size([2, 3])
     """
-    _images(x)
+    _pixels(x)
     return x.mean((-2, -1))
 
 
@@ -117,7 +121,7 @@ def batch_norm(
 
     Args:
         x: ``(B, C, H, W)`` or ``(B, C)``.
-        running_mean, running_var: ``(C,)``; changed in place in training.
+        running_mean, running_var: ``(C,)``; changed in place in training, unless an argument is refused.
         weight, bias: ``(C,)``, the learned scale (gamma) and shift (beta).
         training: which of the two.
         momentum: share of the new batch in the running statistics, in [0, 1]. (Elsewhere 1 - momentum.)
@@ -130,17 +134,21 @@ def batch_norm(
     >>> mean, var  # 0.9 * 0 + 0.1 * 2, 0.9 * 1 + 0.1 * 2 (the unbiased variance of 1 and 3 is 2)
     (tensor([0.2000]), tensor([1.1000]))
     """
-    _tensor(x)
+    floating("x", x)
     if x.ndim not in (2, 4):
         raise ValueError(f"expected (B, C, H, W) or (B, C), got {tuple(x.shape)}")
     C = x.shape[1]
-    _shaped("running_mean", running_mean, (C,))
-    _shaped("running_var", running_var, (C,))
+    statistics = {"running_mean": running_mean, "running_var": running_var}
+    for name, vector in (*statistics.items(), ("weight", weight), ("bias", bias)):
+        floating(name, _shaped(name, vector, (C,)))
+    epsilon(eps)
+    if not 0 <= number("momentum", momentum) <= 1:
+        raise ValueError(f"expected momentum in [0, 1], got {momentum}")
     shape = (C, 1, 1) if x.ndim == 4 else (C,)
     mean, var = running_mean, running_var
     if training:
         axes = (0, 2, 3) if x.ndim == 4 else (0,)
-        count = x.numel() // C
+        count = x[:, :1].numel()
         if count < 2:
             raise ValueError(f"expected more than one value per channel in training, got {tuple(x.shape)}; use eval")
         mean, var = x.mean(axes), x.var(axes, correction=0)
@@ -172,7 +180,9 @@ def layer_norm(
     tensor([[-1.,  1.],
             [-1.,  1.]])
     """
-    _tensor(x)
+    floating("x", x)
+    if not isinstance(normalized_shape, Sequence) or isinstance(normalized_shape, str):
+        raise TypeError(f"expected normalized_shape as a tuple, such as (8,), got {normalized_shape!r}; name the end")
     tail = tuple(normalized_shape)
     if not tail or tuple(x.shape[-len(tail) :]) != tail:
         raise ValueError(f"expected a shape that ends in {tail}, got {tuple(x.shape)}; normalized_shape names the end")
@@ -197,7 +207,8 @@ def group_norm(
     >>> group_norm(x, 3).view(2, 3, -1).mean(-1).abs().max() < 1e-6
     tensor(True)
     """
-    B, C, H, W = _images(x)
+    B, C, H, W = images(x)
+    groups = whole("groups", groups)
     if groups < 1 or C % groups:
         raise ValueError(f"expected groups that divide the {C} channels, got {groups}")
     y = _normal(x.reshape(B, groups, C // groups, H, W), (2, 3, 4), eps).reshape(B, C, H, W)
@@ -218,7 +229,8 @@ def local_response_norm(x: Tensor, *, size: int = 5, alpha: float = 1e-4, beta: 
     >>> local_response_norm(torch.ones(1, 1, 1, 1), alpha=2.0, beta=1.0)  # 1 / (2 + 2)
     tensor([[[[0.2500]]]])
     """
-    _images(x)
+    images(x)
+    size, alpha, beta, k = whole("size", size), number("alpha", alpha), number("beta", beta), number("k", k)
     if size < 1 or size % 2 == 0:
         raise ValueError(f"expected an odd size >= 1 (as many channels before as after), got {size}")
     squares = F.pad(x**2, (0, 0, 0, 0, size // 2, size // 2))
@@ -240,8 +252,8 @@ def dropout(x: Tensor, p: float, *, training: bool, generator: torch.Generator |
     >>> dropout(torch.ones(1000), 0.5, training=True).unique()  # dropped, or doubled
     tensor([0., 2.])
     """
-    _tensor(x)
-    if not 0 <= p <= 1:
+    floating("x", x)
+    if not 0 <= number("p", p) <= 1:
         raise ValueError(f"expected a drop probability in [0, 1], got {p}")
     if not training or p == 0:
         return x
@@ -252,13 +264,15 @@ def dropout(x: Tensor, p: float, *, training: bool, generator: torch.Generator |
 
 
 def _normal(x: Tensor, axes: tuple[int, ...], eps: float) -> Tensor:
+    epsilon(eps)
     mean, var = x.mean(axes, keepdim=True), x.var(axes, keepdim=True, correction=0)
     return (x - mean) / torch.sqrt(var + eps)
 
 
 def _windows(x: Tensor, kernel: int, stride: int | None) -> Tensor:
     """All windows, ``(B, C, H', W', kernel, kernel)``: a view, nothing is copied."""
-    stride = kernel if stride is None else stride
+    kernel = whole("kernel", kernel, "windows are square, use one int")
+    stride = kernel if stride is None else whole("stride", stride)
     if kernel < 1 or stride < 1:
         raise ValueError(f"expected kernel and stride >= 1, got {kernel} and {stride}")
     if min(x.shape[-2:]) < kernel:
@@ -266,20 +280,9 @@ def _windows(x: Tensor, kernel: int, stride: int | None) -> Tensor:
     return x.unfold(2, kernel, stride).unfold(3, kernel, stride)
 
 
-def _tensor(x: object) -> None:
-    if not isinstance(x, Tensor):
-        raise TypeError(f"expected a torch tensor, got {type(x).__name__}; convert with torch.as_tensor")
-    if not x.is_floating_point():
-        raise TypeError(f"expected floating-point numbers, got {x.dtype}; convert with x.float()")
-
-
-def _images(x: Tensor) -> torch.Size:
-    _tensor(x)
-    if x.ndim != 4:
-        hint = {2: "x[None, None]", 3: "x[None]"}.get(x.ndim)
-        hint = f"; add the missing axes: {hint}" if hint else ""
-        raise ValueError(f"expected images (B, C, H, W), got {tuple(x.shape)}{hint}")
-    return x.shape
+def _pixels(x: Tensor) -> None:
+    if 0 in images(x)[-2:]:
+        raise ValueError(f"expected images of at least one pixel, got {tuple(x.shape)}: nothing has no mean")
 
 
 def _affine(y: Tensor, weight: Tensor | None, bias: Tensor | None, shape: tuple, view: tuple) -> Tensor:
@@ -291,6 +294,6 @@ def _affine(y: Tensor, weight: Tensor | None, bias: Tensor | None, shape: tuple,
 
 
 def _shaped(name: str, vector: Tensor, shape: tuple) -> Tensor:
-    if tuple(vector.shape) != shape:
+    if tuple(tensor(name, vector).shape) != shape:
         raise ValueError(f"expected {name} of shape {shape}, got {tuple(vector.shape)}")
     return vector

@@ -149,8 +149,8 @@ def fit(
     for epoch in range(done, epochs):
         model.train()
         started = time.perf_counter()
-        if hasattr(augment, "set_epoch"):
-            augment.set_epoch(epoch)
+        if set_epoch := getattr(augment, "set_epoch", None):
+            set_epoch(epoch)
         order = torch.randperm(len(images), generator=generator)
         losses = torch.zeros(steps, device=device)
         for step in range(steps):

@@ -19,6 +19,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as MplFigure
 from PIL import Image
 
+from cvbook._arguments import number, whole
+
 __all__ = ["COLORS", "Curve", "Picture", "arrow", "images", "kernel", "show", "style"]
 
 COLORS = {
@@ -85,13 +87,18 @@ def show(figure: MplFigure, alt: str) -> Picture:
         A `Picture`; make it the last expression of a cell, or pass it to ``display``.
 
     Raises:
-        ValueError: if ``alt`` is too short to say all that.
+        TypeError: if ``figure`` is no figure.
+        ValueError: if ``alt`` is too short to say all that; the figure is closed all the same.
     """
-    if len(alt) < 40:
-        raise ValueError(f"expected alt text of at least 40 characters (chart type, data, finding), got {alt!r}")
+    if not isinstance(figure, MplFigure):
+        raise TypeError(f"expected a matplotlib figure, got {type(figure).__name__}; of axes use ax.figure")
     stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=DPI, facecolor="white")
-    plt.close(figure)
+    try:
+        if not isinstance(alt, str) or len(alt) < 40:
+            raise ValueError(f"expected alt text of at least 40 characters (chart type, data, finding), got {alt!r}")
+        figure.savefig(stream, format="png", dpi=DPI, facecolor="white")
+    finally:
+        plt.close(figure)
     image = Image.open(stream).convert("RGB")
     versions = []
     for options in ({"lossless": True}, {"quality": 85}):
@@ -148,9 +155,19 @@ def images(
         columns: images in a row; all in one row if None.
         size: inches for each image.
         symmetric: True draws signed maps: red positive, blue negative, white zero, one shared scale.
+
+    Raises:
+        TypeError: if ``columns`` or ``size`` is no number.
+        ValueError: if there is no image, one has another shape, or titles, columns, size or ``alt`` do not fit.
     """
     arrays = [_drawable(image) for image in batch]
-    columns = columns or len(arrays)
+    if not arrays:
+        raise ValueError("expected at least one image, got none; give a list or a batch")
+    if titles is not None and len(titles) != len(arrays):
+        raise ValueError(f"expected one title for each image, got {len(titles)} for {len(arrays)}; use '' for none")
+    columns = len(arrays) if columns is None else whole("columns", columns)
+    if columns < 1 or not 0 < number("size", size) < float("inf"):
+        raise ValueError(f"expected columns and size above zero, got {columns} and {size}")
     rows = -(-len(arrays) // columns)
     grey = [a for a in arrays if a.ndim == 2]
     low = min((float(a.min()) for a in grey), default=0.0)
@@ -173,8 +190,14 @@ def images(
 
 
 def kernel(ax: Axes, weights: object, *, title: str = "") -> None:
-    """Draw a kernel ``(k, k)`` as numbers on colored squares: red positive, blue negative."""
+    """Draw a kernel ``(k, k)`` as numbers on colored squares: red positive, blue negative.
+
+    Raises:
+        ValueError: if the kernel has several channels or is no kernel.
+    """
     array = _drawable(weights)
+    if array.ndim != 2:
+        raise ValueError("expected a kernel (k, k), got several channels; pick one: weights[0]")
     limit = float(np.abs(array).max()) or 1.0
     ax.imshow(array, cmap="RdBu_r", vmin=-1.6 * limit, vmax=1.6 * limit)
     for (row, column), value in np.ndenumerate(array):
@@ -192,7 +215,12 @@ def arrow(ax: Axes, start: tuple[float, float], end: tuple[float, float], text: 
 
 
 def _drawable(image: object) -> np.ndarray:
-    array = np.asarray(image.detach().cpu() if hasattr(image, "detach") else image, dtype=np.float64)
+    try:
+        array = np.asarray(image.detach().cpu() if hasattr(image, "detach") else image, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"expected an image of numbers, got {type(image).__name__} ({error})") from error
+    if array.size == 0:
+        raise ValueError(f"expected an image of at least one pixel, got shape {array.shape}")
     if array.ndim == 3 and array.shape[0] == 1:
         array = array[0]
     elif array.ndim == 3 and array.shape[0] == 3:

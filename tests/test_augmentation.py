@@ -87,3 +87,19 @@ def test_errors_say_what_to_do(name: str) -> None:
 def test_a_negative_shift_is_refused() -> None:
     with pytest.raises(ValueError, match="pixels >= 0, got -1"):
         augmentation.shift(IMAGE[None], torch.Generator(), pixels=-1)
+
+
+@pytest.mark.parametrize("pixels", [1.5, "2", (1, 1), None])
+def test_a_shift_is_whole(pixels: object) -> None:
+    with pytest.raises(TypeError, match="expected pixels as a whole number"):
+        augmentation.shift(IMAGE[None], torch.Generator(), pixels=pixels)  # type: ignore[arg-type]
+
+
+def test_invert_wants_images_between_zero_and_one() -> None:
+    with pytest.raises(ValueError, match=r"images in \[0, 1\], got 0 to 255; .*/ 255"):
+        augmentation.invert(torch.tensor([0.0, 255.0]).view(1, 1, 1, 2), torch.Generator())
+    with pytest.raises(ValueError, match="got -1 to 1"):
+        augmentation.invert(torch.tensor([-1.0, 1.0]).view(1, 1, 1, 2), torch.Generator())
+    with pytest.raises(TypeError, match=r"torch.uint8; use images.float\(\) / 255"):
+        augmentation.invert(torch.zeros(1, 1, 2, 2, dtype=torch.uint8), torch.Generator())
+    assert augmentation.invert(torch.zeros(0, 1, 2, 2), torch.Generator()).shape == (0, 1, 2, 2)

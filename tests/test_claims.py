@@ -39,3 +39,15 @@ def test_at_gpu_scale_the_number_is_shown_but_not_asserted(monkeypatch: pytest.M
 def test_a_band_that_is_upside_down_is_an_error() -> None:
     with pytest.raises(ValueError, match="expected low <= high"):
         claim("x", 1, 2, 1)
+
+
+def test_infinite_bands_and_values_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert str(claim("speed-up", 3, 2, float("inf"))) == "speed-up: 3 (stated: 2 to inf)"
+    monkeypatch.setenv("CVBOOK_SCALE", "gpu")
+    for value in (float("inf"), float("nan")):
+        assert f"speed-up: {value} " in repr(claim("speed-up", value, 1, 2))
+
+
+def test_a_band_without_an_end_is_an_error() -> None:
+    with pytest.raises(ValueError, match="got nan and 2"):
+        claim("x", 1, float("nan"), 2)

@@ -162,6 +162,21 @@ def test_variants_share_their_parameters() -> None:
             ShiftNet(shrink, padding_mode=padding_mode).load_state_dict(state)
 
 
+@pytest.mark.parametrize("padding_mode", MODES)
+def test_maxblur_is_max_pooling_at_stride_one_then_blur_pooling(padding_mode: str) -> None:
+    torch.manual_seed(0)
+    net = ShiftNet("maxblur", width=2, padding_mode=padding_mode).eval()
+    x = torch.rand(2, 1, 16, 16)
+    border = "circular" if padding_mode == "circular" else "reflect"
+    y = x
+    for i, (conv, norm) in enumerate(zip(net.convs, net.norms, strict=True)):
+        y = F.relu(norm(conv(y)))
+        if i < 2:
+            y = F.max_pool2d(F.pad(y, (0, 1, 0, 1), mode=border), 2, stride=1)
+            y = blur_pool(y, padding_mode=border)
+    torch.testing.assert_close(net.features(x), y)
+
+
 def test_shift_net_refuses() -> None:
     with pytest.raises(ValueError, match="stride, max, blur"):
         ShiftNet("mean")
@@ -179,3 +194,46 @@ def test_on_canvas_keeps_every_pixel_and_shifts_of_six() -> None:
     assert on_canvas(x, size=31).shape == (3, 1, 31, 31)
     with pytest.raises(ValueError, match="enlarge size"):
         on_canvas(x, size=27)
+
+
+@pytest.mark.parametrize("width", [31, 200, 1200])
+def test_wide_blur_kernels_are_finite_and_sum_to_one(width: int) -> None:
+    kernel = blur_kernel(width)
+    assert kernel.isfinite().all()
+    assert kernel.sum().item() == pytest.approx(1, abs=1e-5)
+
+
+def test_numpy_integers_shift_and_set_sizes() -> None:
+    x = torch.rand(1, 1, 4, 4)
+    assert torch.equal(translate(x, np.int64(1), np.int64(-2), mode="zeros"), translate(x, 1, -2, mode="zeros"))
+    assert torch.equal(blur_pool(x, stride=np.int64(2), width=np.int64(3)), blur_pool(x))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: blur_pool(torch.ones(1, 1, 4, 4, dtype=torch.int64)), r"torch.int64; convert with x.float\(\)"),
+        (lambda: blur_pool(np.ones((1, 1, 4, 4))), "got ndarray; convert with torch.as_tensor"),
+        (lambda: blur_pool(torch.ones(1, 1, 4, 4), stride=2.0), "stride as a whole number, got 2.0"),
+        (lambda: blur_pool(torch.ones(1, 1, 4, 4), width="3"), "width as a whole number, got '3'"),
+        (lambda: blur_kernel(3.0), "width as a whole number, got 3.0"),
+        (lambda: translate(np.ones((2, 2)), 0, 1), "got ndarray"),
+        (lambda: translate(torch.ones(2, 2), (1, 1), 0), r"dy as a whole number, got \(1, 1\)"),
+    ],
+)
+def test_other_kinds_are_named(call: object, message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        call()  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    ("padding_mode", "width", "least"),
+    [("reflect", 3, 2), ("reflect", 5, 3), ("circular", 7, 3), ("zeros", 9, 1), ("reflect", 2, 2)],
+)
+def test_images_too_small_to_pad_are_named(padding_mode: str, width: int, least: int) -> None:
+    """The bound is sharp: one pixel more passes."""
+    x = torch.ones(1, 1, least, least)
+    assert blur_pool(x, stride=1, width=width, padding_mode=padding_mode).shape == x.shape
+    for small in (x[..., 1:, :], x[..., 1:], x[:, :0]):
+        with pytest.raises(ValueError, match=f"at least {least}x{least} pixels for width {width}"):
+            blur_pool(small, stride=1, width=width, padding_mode=padding_mode)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import scipy.ndimage
 import scipy.signal
@@ -135,3 +136,21 @@ def test_bad_inputs_are_named(image: object, kernel: torch.Tensor, error: type[E
     for function in (filters.correlate2d, filters.convolve2d):
         with pytest.raises(error, match=says.replace("()", r"\(\)")):
             function(image, kernel)  # type: ignore[arg-type]
+
+
+def test_numpy_integers_are_sizes_and_distances() -> None:
+    three, one = np.int64(3), np.int64(1)
+    for kernel in (filters.identity, filters.box, filters.gaussian):
+        assert torch.equal(kernel(three), kernel(3))
+    assert torch.equal(filters.shift(one, -one), filters.shift(1, -1))
+
+
+def test_extreme_sigmas_are_the_limits() -> None:
+    assert torch.equal(filters.gaussian(3, 1e-200), filters.identity(3))
+    torch.testing.assert_close(filters.gaussian(3, 1e200), filters.box(3))
+
+
+@pytest.mark.parametrize("sigma", ["1", None, (1.0, 1.0)])
+def test_sigma_is_a_number(sigma: object) -> None:
+    with pytest.raises(TypeError, match="expected sigma as a number"):
+        filters.gaussian(3, sigma)  # type: ignore[arg-type]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -191,3 +192,60 @@ def test_values_that_do_not_fit_are_named(call: Callable[[], Tensor], message: s
 def test_other_kinds_are_named(call: Callable[[], Tensor], message: str) -> None:
     with pytest.raises(TypeError, match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: layers.global_avg_pool(torch.zeros(1, 2, 0, 3)), "at least one pixel"),
+        (lambda: layers.adaptive_avg_pool2d(torch.zeros(1, 2, 3, 0), 2), "at least one pixel"),
+        (lambda: layers.batch_norm(IMAGES, ONES, ONES, ONES, ONES, training=False, eps=-1), "eps >= 0, got -1"),
+        (lambda: layers.layer_norm(IMAGES, (6,), eps=float("nan")), "eps >= 0, got nan"),
+        (lambda: layers.group_norm(IMAGES, 2, eps=-1e-5), "eps >= 0"),
+        (lambda: layers.batch_norm(IMAGES, ONES, ONES, ONES, ONES, training=True, momentum=2), r"\[0, 1\], got 2"),
+        (lambda: layers.batch_norm(torch.zeros(2, 0), *[torch.zeros(0)] * 4, training=True), "more than one value"),
+        (lambda: layers.max_pool2d(IMAGES, -3), "kernel and stride >= 1"),
+    ],
+)
+def test_what_would_give_nan_is_refused(call: Callable[[], Tensor], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: layers.max_pool2d(IMAGES, 2.0), r"kernel as a whole number, got 2.0; windows are square"),
+        (lambda: layers.avg_pool2d(IMAGES, (2, 2)), r"kernel as a whole number, got \(2, 2\)"),
+        (lambda: layers.avg_pool2d(IMAGES, 2, stride="2"), "stride as a whole number, got '2'"),
+        (lambda: layers.max_pool2d(IMAGES, 2, padding=0.5), "padding as a whole number"),
+        (lambda: layers.adaptive_avg_pool2d(IMAGES, (2, 2)), "size as a whole number"),
+        (lambda: layers.group_norm(IMAGES, 2.0), "groups as a whole number"),
+        (lambda: layers.local_response_norm(IMAGES, size="5"), "size as a whole number"),
+        (lambda: layers.local_response_norm(IMAGES, alpha=None), "alpha as a number, got None"),
+        (lambda: layers.dropout(IMAGES, "0.5", training=True), "p as a number, got '0.5'"),
+        (lambda: layers.layer_norm(IMAGES, 6), r"normalized_shape as a tuple, such as \(8,\), got 6"),
+        (lambda: layers.layer_norm(IMAGES, (6,), eps="small"), "eps as a number"),
+        (lambda: layers.batch_norm(IMAGES, None, None, ONES, ONES, training=True), "running_mean as a torch tensor"),
+        (lambda: layers.batch_norm(IMAGES, ONES.long(), ONES, ONES, ONES, training=True), "running_mean with floating"),
+        (lambda: layers.batch_norm(IMAGES, ONES, ONES, ONES.numpy(), ONES, training=True), "weight as a torch tensor"),
+        (lambda: layers.global_avg_pool(IMAGES.numpy()), "got ndarray; convert with torch.as_tensor"),
+    ],
+)
+def test_settings_of_other_kinds_are_named(call: Callable[[], Tensor], message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        call()
+
+
+@pytest.mark.parametrize("wrong", [{"weight": ONES[:3]}, {"bias": ONES[:3]}, {"eps": -1}, {"momentum": 1.5}])
+def test_a_refused_batch_leaves_the_running_statistics_alone(wrong: dict) -> None:
+    mean, var = torch.zeros(4), torch.ones(4)
+    settings = {"weight": ONES, "bias": ONES, **wrong}
+    with pytest.raises(ValueError):
+        layers.batch_norm(IMAGES + 3, mean, var, training=True, **settings)
+    assert torch.equal(mean, torch.zeros(4))
+    assert torch.equal(var, torch.ones(4))
+
+
+def test_whole_numbers_of_every_kind_are_sizes() -> None:
+    assert layers.max_pool2d(IMAGES, np.int64(2), stride=torch.tensor(3)).shape == (2, 4, 2, 2)

@@ -45,7 +45,7 @@ def test_show_wants_a_real_description() -> None:
     figure, _ = plt.subplots()
     with pytest.raises(ValueError, match="at least 40 characters"):
         viz.show(figure, "a plot")
-    plt.close(figure)
+    assert not plt.get_fignums()
 
 
 def test_line_art_is_stored_exactly_and_photographs_small() -> None:
@@ -84,3 +84,45 @@ def test_kernels_and_arrows_write_their_numbers() -> None:
 def test_batches_are_refused_with_a_hint() -> None:
     with pytest.raises(ValueError, match=r"got \(2, 3, 8, 8\); pick one of the batch"):
         viz.images([torch.rand(2, 3, 8, 8)], ALT)
+
+
+@pytest.mark.parametrize(
+    ("batch", "settings", "message"),
+    [
+        ([], {}, "at least one image, got none"),
+        ([torch.rand(2, 2)] * 3, {"titles": ["a", "b"]}, "one title for each image, got 2 for 3"),
+        ([torch.rand(2, 2)], {"titles": []}, "got 0 for 1"),
+        ([torch.rand(2, 2)], {"columns": 0}, "columns and size above zero"),
+        ([torch.rand(2, 2)], {"size": 0}, "columns and size above zero"),
+        ([torch.rand(0, 2)], {}, "at least one pixel"),
+        (["cat"], {}, "an image of numbers, got str"),
+    ],
+)
+def test_grids_that_cannot_be_drawn_are_named(batch: list, settings: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        viz.images(batch, ALT, **settings)
+    assert not plt.get_fignums()
+
+
+@pytest.mark.parametrize("settings", [{"columns": 1.5}, {"columns": "2"}, {"size": "big"}, {"size": (1, 2)}])
+def test_sizes_of_other_kinds_are_named(settings: dict) -> None:
+    with pytest.raises(TypeError, match="expected (columns|size) as a"):
+        viz.images([torch.rand(2, 2)], ALT, **settings)
+
+
+def test_what_cannot_be_shown_leaves_no_open_figure(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match="at least 40 characters"):
+        viz.images([torch.rand(2, 2)], "too short")
+    figure, ax = plt.subplots()
+    with pytest.raises(ValueError, match="at least 40 characters"):
+        viz.show(figure, None)  # type: ignore[arg-type]
+    assert not plt.get_fignums()
+    with pytest.raises(TypeError, match="got Axes; of axes use ax.figure"):
+        viz.show(ax, ALT)  # type: ignore[arg-type]
+
+
+def test_a_kernel_with_channels_is_refused() -> None:
+    figure, ax = plt.subplots()
+    with pytest.raises(ValueError, match=r"pick one: weights\[0\]"):
+        viz.kernel(ax, torch.rand(3, 3, 3))
+    plt.close(figure)

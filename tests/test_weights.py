@@ -41,3 +41,17 @@ def test_shipped_checkpoints_are_whole_and_small(card: Path) -> None:
     assert weights.load(card.stem)
     assert card.with_suffix(".safetensors").stat().st_size <= 4_000_000
     assert {"seed", "seconds", "recipe"} <= weights.card(card.stem).keys()
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"sha256": 3}', "\xff"])
+def test_a_broken_card_is_named(folder: Path, text: str) -> None:
+    weights.save("net", {"a": torch.ones(3)})
+    (folder / "net.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(DataError, match=r"expected a card .*net\.json.*; reinstall cvbook"):
+        weights.load("net")
+
+
+def test_a_fact_that_is_not_json_writes_nothing(folder: Path) -> None:
+    with pytest.raises(TypeError, match="facts that JSON can hold, got .*Tensor"):
+        weights.save("net", {"a": torch.ones(3)}, loss=torch.ones(2))
+    assert list(folder.iterdir()) == []

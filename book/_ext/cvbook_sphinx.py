@@ -3,6 +3,8 @@
 Lessons are plain notebooks, readable on Colab and GitHub. Here, a block quote that opens with a bold **Definition** or
 **Exercise** becomes a box, a link to a paper in ``references.bib`` a citation, a literal `cvbook.claims.claim` a link
 into the API reference. Two directives read the notebooks: ``{figure-from}`` shows a figure, ``{lessons}`` the seconds.
+Pages may say ``REPOSITORY-URL`` for the address in ``_config.yml``; ``{unpublished}`` shows its text while that is a
+placeholder.
 """
 
 from __future__ import annotations
@@ -21,8 +23,11 @@ from sphinx.ext.autodoc.mock import _MockObject
 from sphinx.transforms import SphinxTransform
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
+from sphinxcontrib.bibtex.citation_target import CitationTarget
+from sphinxcontrib.bibtex.roles import CitationRef
 
 KINDS = "Definition|Theorem|Proof|Note|Warning|Predict|Exercise|Solution|Myth"
+ADDRESS, PLACEHOLDER = "REPOSITORY-URL", "https://github.com/example/"
 UNUSED = "thebe|togglebutton|toggleHint|toggleOpen|design-tabs"  # scripts
 # The theme's markup, made lighter (FontAwesome was half a page's weight; cvbook.css draws the icons) and accessible.
 TIDY = (
@@ -90,6 +95,25 @@ def _close_title(writer: Any, node: BoxTitle) -> None:
     writer.body.append("".join(link.format(anchor) for anchor in node.parent["ids"]) + "</p>\n")
 
 
+def stamp_address(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Write the repository's address where a page says ``REPOSITORY-URL``."""
+    source[0] = source[0].replace(ADDRESS, app.config.html_theme_options.get("repository_url", ADDRESS))
+
+
+def cite_papers(app: Sphinx, doctree: nodes.document) -> None:
+    """Count links to papers of ``references.bib`` as citations, so that ``{bibliography}`` lists exactly these."""
+    domain: Any = app.env.get_domain("cite")
+    keys = {entry.fields.get("url"): key for key, entry in domain.bibdata.data.entries.items()}
+    for key in {keys.get(link.get("refuri")) for link in doctree.findall(nodes.reference)} - {None}:
+        target = CitationTarget(key=key, pre="", post="")
+        domain.citation_refs.append(CitationRef(f"cited-{key}", app.env.docname, 0, [target]))
+
+
+def renew_bibliography(app: Sphinx, env: Any) -> list[str]:
+    """Pages to write again when any page changed: those with a bibliography."""
+    return [key.docname for key in env.get_domain("cite").bibliographies]
+
+
 def link_papers(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     """Make links to papers of the bibliography citations; the author's words stay, the reference is the tooltip."""
     citations: list[Any] = app.env.get_domain("cite").citations  # type: ignore[attr-defined]
@@ -135,7 +159,7 @@ class Lessons(SphinxDirective):
     """``{lessons}``: what each lesson took when it was last executed, and how much in it is checked."""
 
     def run(self) -> list[nodes.Node]:
-        rows = ["| Lesson | Seconds | Peak memory | Claims checked | Exercises |", "|:--|--:|--:|--:|--:|"]
+        rows = ["| Lesson | s | MB | Claims | Ex. |", "|:--|--:|--:|--:|--:|"]
         for path in sorted(Path(self.env.srcdir).glob("notebooks/[0-9]*/*.ipynb")):
             where = path.relative_to(self.env.srcdir).as_posix()
             claims = sum('class="cv-claim"' in output for output in _outputs(self.env, where))
@@ -144,10 +168,23 @@ class Lessons(SphinxDirective):
             title = re.findall(r"^# (.+)$", text, re.MULTILINE)[0]
             exercises = len(re.findall(r"^> \*\*Exercise \d", text, re.MULTILINE))
             measured = {"seconds": "–", "peak_mb": "–", **notebook.metadata.get("cvbook", {})}
-            numbers = f"{measured['seconds']} | {measured['peak_mb']} MB | {claims} | {exercises}"
+            numbers = f"{measured['seconds']} | {measured['peak_mb']} | {claims} | {exercises}"
             rows.append(f"| [{title}](/{where}) | {numbers} |")
         holder = nodes.container()
         self.state.nested_parse(StringList(rows, source=""), 0, holder)
+        return holder.children
+
+
+class Unpublished(SphinxDirective):
+    """``{unpublished}``: text that is true as long as the repository's address is a placeholder."""
+
+    has_content = True
+
+    def run(self) -> list[nodes.Node]:
+        if not self.config.html_theme_options.get("repository_url", "").startswith(PLACEHOLDER):
+            return []
+        holder = nodes.container()
+        self.state.nested_parse(self.content, self.content_offset, holder)
         return holder.children
 
 
@@ -185,7 +222,7 @@ def tidy_pages(app: Sphinx, exception: Exception | None) -> None:
             page.write_text(text, encoding="utf-8")
 
 
-def setup(app: Sphinx) -> dict[str, bool]:
+def setup(app: Sphinx) -> dict[str, Any]:
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the API reference reads cvbook as it lies there
     _MockObject.__or__ = _MockObject.__ror__ = lambda self, other: self  # type: ignore  # Array | None, without numpy
     app.add_node(Box, html=(lambda w, n: w.body.append(w.starttag(n, "div")), lambda w, n: w.body.append("</div>\n")))
@@ -193,8 +230,13 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_transform(Boxes)
     app.add_directive("figure-from", FigureFrom)
     app.add_directive("lessons", Lessons)
+    app.add_directive("unpublished", Unpublished)
+    app.connect("source-read", stamp_address)
+    app.connect("doctree-read", cite_papers)
+    app.connect("env-updated", renew_bibliography)
     app.connect("doctree-resolved", link_papers)
     app.connect("doctree-resolved", link_code)
     app.connect("html-page-context", describe, priority=900)
     app.connect("build-finished", tidy_pages)
-    return {"parallel_read_safe": True, "parallel_write_safe": True}
+    # a higher env_version makes Sphinx read all pages anew
+    return {"parallel_read_safe": True, "parallel_write_safe": True, "env_version": 1}

@@ -20,8 +20,7 @@ def dropout(answer: Callable[[Tensor, float, bool], Tensor]) -> str:
         y = answer(x.clone(), p, True)
         if y is None or y is ...:
             raise NotImplementedError
-        if not isinstance(y, Tensor) or y.shape != x.shape:
-            raise Wrong(f"expected a tensor of shape {tuple(x.shape)}, got {getattr(y, 'shape', type(y).__name__)}")
+        y = _tensor(y, x)
         kept = y != 0
         share = kept.float().mean().item()
         if not kept.any():
@@ -43,17 +42,30 @@ def dropout(answer: Callable[[Tensor, float, bool], Tensor]) -> str:
         if abs(factor - (1 - p)) < 1e-3:
             raise Wrong("the kept numbers are multiplied by 1 - p; divide instead, so that the mean is kept")
         equal(y, torch.where(kept, x / (1 - p), 0.0), what=f"p = {p} in training")
-        equal(answer(x.clone(), p, False), x, mistakes=_known(_at_test_time(x, p)), what=f"p = {p} at test time")
-    if torch.equal(answer(x.clone(), 0.5, True), answer(x.clone(), 0.5, True)):
+        _at_test_time(answer(x.clone(), p, False), x, p)
+    if torch.equal(torch.as_tensor(answer(x.clone(), 0.5, True)), torch.as_tensor(answer(x.clone(), 0.5, True))):
         raise Wrong("two calls drop the same numbers; draw a new mask for each call")
     return "right: the mean is kept in training, and nothing happens at test time"
 
 
-def _at_test_time(x: Tensor, p: float) -> dict[str, Tensor]:
-    return {
+def _at_test_time(y: object, x: Tensor, p: float) -> None:
+    mistakes = {
         "at test time nothing is scaled: the training step has already divided": x * (1 - p),
         "at test time nothing is divided: nothing was dropped": x / (1 - p),
     }
+    if y is not None and y is not ... and (_tensor(y, x) == 0).any():
+        raise Wrong("dropout is still on at test time: return x as it is if training is False")
+    equal(y, x, mistakes=_known(mistakes), what=f"p = {p} at test time")
+
+
+def _tensor(y: object, x: Tensor) -> Tensor:
+    """The answer as a tensor shaped like ``x``."""
+    if not isinstance(y, Tensor):
+        hint = ": use torch.rand_like(x), which gives a tensor" if type(y).__name__ == "ndarray" else ""
+        raise Wrong(f"expected a tensor, got {type(y).__name__}{hint}")
+    if y.shape != x.shape:
+        raise Wrong(f"expected a tensor of shape {tuple(x.shape)}, got {tuple(y.shape)}")
+    return y
 
 
 @exercise("The noise of dropout")
@@ -81,10 +93,7 @@ def flip_half(answer: Callable[[Tensor, torch.Generator], Tensor]) -> str:
     got = answer(images, torch.Generator().manual_seed(3))
     if got is None or got is ...:
         raise NotImplementedError
-    if not isinstance(got, Tensor) or got.shape != before.shape:
-        raise Wrong(
-            f"expected a tensor of shape {tuple(before.shape)}, got {getattr(got, 'shape', type(got).__name__)}"
-        )
+    got = _tensor(got, before)
     if not torch.equal(images, before):
         raise Wrong("the images that came in were changed; the next epoch would start from flipped ones: make new ones")
     mirrored, same = _like(got, before.flip(3)), _like(got, before)
@@ -93,12 +102,20 @@ def flip_half(answer: Callable[[Tensor, torch.Generator], Tensor]) -> str:
     if not (mirrored | same).all():
         raise Wrong("some images are neither themselves nor mirrored")
     if mirrored.all() or same.all():
-        raise Wrong("all images share one coin: draw one number for each image")
+        coins = {torch.equal(answer(before.clone(), torch.Generator().manual_seed(s)), before) for s in range(8)}
+        if len(coins) == 2:
+            raise Wrong("all images share one coin: draw one number for each image")
+        raise Wrong(f"{'no' if same.all() else 'every'} image is flipped; flip each with probability one half")
     if abs(mirrored.float().mean().item() - 0.5) > 0.1:
         raise Wrong(f"{mirrored.float().mean().item():.0%} of the images are flipped; expected one half")
+    if torch.equal(got, answer(before.clone(), torch.Generator().manual_seed(4))):
+        raise Wrong("two generators with different seeds flip the same images: draw from the generator you are given")
     torch.manual_seed(9)
     if not torch.equal(got, answer(before.clone(), torch.Generator().manual_seed(3))):
         raise Wrong("two generators with the same seed give different results: draw from the generator you are given")
+    generator = torch.Generator().manual_seed(3)
+    if torch.equal(answer(before.clone(), generator), answer(before.clone(), generator)):
+        raise Wrong("two batches in a row are flipped alike: do not seed the generator again, only draw from it")
     return "right: one coin for each image, drawn from the generator"
 
 

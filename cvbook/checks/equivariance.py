@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cvbook.checks.verdict import Wrong, equal, exercise
+from cvbook.checks.verdict import Missing, Wrong, equal, exercise
 from cvbook.equivariance import blur_kernel, equivariance_error, translate
 
 __all__ = ["blur_width", "blurred", "commutes", "impulse_response", "period", "shift_averaged"]
@@ -53,8 +53,11 @@ def _measured() -> dict[str, str]:
 def commutes(answers: Mapping[str, str | None]) -> str:
     """``answers``: layer -> ``"equivariant"``, ``"invariant"`` or ``"neither"``; the truth is measured."""
     truth = _measured()
-    if any(answers.get(name) in (None, ...) for name in truth):
+    empty = [name for name in truth if answers.get(name) in (None, ...)]
+    if len(empty) == len(truth):
         raise NotImplementedError
+    if empty:
+        raise Missing(f"still empty: {'; '.join(empty)}")
     if unknown := [a for a in answers.values() if a not in WORDS]:
         raise Wrong(f"expected one of {', '.join(WORDS)} for each layer, got {unknown[0]!r}")
     if all(answers[name] == "equivariant" for name in truth):
@@ -70,35 +73,47 @@ def commutes(answers: Mapping[str, str | None]) -> str:
     }  # fmt: skip
     for name, right in truth.items():
         if answers[name] != right:
-            raise Wrong(f"{name}: measured, it is not {answers[name]}: {why[name]}")
+            is_ = "is neither" if right == "neither" else f"is {right}"
+            raise Wrong(f"{name}: measured, it {is_}, not {answers[name]}: {why[name]}")
     return "right, as measured on a random image"
 
 
-@exercise("Blur, then sub-sample")
+@exercise("Blur, then subsample")
 def blurred(f: Callable[[Tensor], Tensor]) -> None:
     """``f(x)``: binomial blur of width 3 on the torus, then every second pixel."""
-    x = torch.randn(2, 3, 8, 12)
-    kernel = blur_kernel(3)
+    x = torch.randn(2, 3, 8, 12, dtype=torch.float64)
+    kernel = blur_kernel(3).double()
+
+    def answer(x: Tensor) -> Tensor:
+        try:
+            return f(x.clone())
+        except RuntimeError:  # perhaps a float32 kernel; the lesson's own is float64
+            return f(x.float())
 
     def pool(x: Tensor, kernel: Tensor, mode: str = "circular") -> Tensor:
         weight = kernel.expand(x.shape[1], 1, 3, 3)
         return F.conv2d(F.pad(x, (1, 1, 1, 1), mode=mode), weight, groups=x.shape[1])
 
+    def along(dim: int) -> Tensor:
+        return ((x.roll(1, dim) + 2 * x + x.roll(-1, dim)) / 4)[..., ::2, ::2]
+
     right = pool(x, kernel)[..., ::2, ::2]
     equal(
-        f(x.clone()),
+        answer(x),
         right,
         what="2 images of 3 channels and 8x12 pixels",
         mistakes={
             "this blurs but keeps every pixel; take every second one: [..., ::2, ::2]": lambda: pool(x, kernel),
-            "you sub-sample first and blur afterwards: the damage is done before the blur comes": lambda: pool(
+            "this blurs along the rows only; blur along the columns, too": lambda: along(-1),
+            "this blurs along the columns only; blur along the rows, too": lambda: along(-2),
+            "you subsample first and blur afterwards: the damage is done before the blur comes": lambda: pool(
                 x[..., ::2, ::2], kernel
             ),
             "this keeps every second pixel without a blur": lambda: x[..., ::2, ::2],
             "the kernel does not sum to 1: divide [1, 2, 1] by 4 along each axis": lambda: 16 * right,
             "divide by 4 along each axis, that is by 16 in all": lambda: 4 * right,
             "these are equal weights 1/9; the binomial kernel is the outer product of [1, 2, 1] / 4 with itself": (
-                lambda: pool(x, torch.full((3, 3), 1 / 9))[..., ::2, ::2]
+                lambda: pool(x, torch.full_like(kernel, 1 / 9))[..., ::2, ::2]
             ),
             "the border is padded with zeros; on the torus use mode='circular'": lambda: pool(x, kernel, "constant")[
                 ..., ::2, ::2
@@ -117,24 +132,29 @@ def blurred(f: Callable[[Tensor], Tensor]) -> None:
 @exercise("Period of a network")
 def period(f: Callable[[list[int]], int]) -> None:
     """``f(strides)``: the smallest shift > 0 after which a circular network with these strides repeats itself."""
-    for strides in ([2, 2], [1, 3, 1], [2, 3, 2], [4, 2, 1, 2], [1]):
-        got = f(list(strides))
-        if got is None or got is ...:
-            raise NotImplementedError
-        right = math.prod(strides)
-        if got == right:
-            continue
-        mistakes = {
-            "the sum of the strides": sum(strides),
-            "the largest stride": max(strides),
-            "the last stride": strides[-1],
-            "the least common multiple": math.lcm(*strides),
-            "twice the product": 2 * right,
-        }
-        named = next((f"; {got} is {name}" for name, value in mistakes.items() if value == got), "")
-        raise Wrong(
-            f"expected {right} for strides {strides}, got {got}{named}. Each layer divides the shift by its stride"
-        )
+    cases = [[2, 3, 2], [2, 2], [1, 3, 1], [4, 2, 1, 2, 1], [1]]
+    got = [f(list(strides)) for strides in cases]
+    if any(value is None or value is ... for value in got):
+        raise NotImplementedError
+    right = [math.prod(strides) for strides in cases]
+    if got == right:
+        return
+    mistakes: dict[str, Callable[[list[int]], float]] = {
+        "the sum of the strides": sum,
+        "the largest stride": max,
+        "the first stride": lambda strides: strides[0],
+        "the last stride": lambda strides: strides[-1],
+        "the number of layers": len,
+        "the least common multiple of the strides": lambda strides: math.lcm(*strides),
+        "half the product": lambda strides: math.prod(strides) / 2,
+        "half the product, rounded down": lambda strides: math.prod(strides) // 2,
+        "twice the product": lambda strides: 2 * math.prod(strides),
+    }
+    strides, wanted, value = next(z for z in zip(cases, right, got, strict=True) if z[1] != z[2])
+    named = next((f"; this is {name}" for name, g in mistakes.items() if [g(s) for s in cases] == got), "")
+    raise Wrong(
+        f"expected {wanted} for strides {strides}, got {value}{named}. Each layer divides the shift by its stride"
+    )
 
 
 @exercise("Every equivariant linear map is a convolution")
@@ -168,21 +188,31 @@ def blur_width(answer: float) -> str:
 
     if isinstance(answer, bool) or not isinstance(answer, (int, float)):
         raise Wrong(f"expected a width such as 3, got {answer!r}")
-    x = photograph("cat", size=128, grey=True)[None].double()
+    if answer < 1:
+        raise Wrong(f"expected a width in pixels, 1 or more, not an error; got {answer!r}")
+    cat = photograph("cat", size=128, grey=True)[None].double()
 
-    def error(width: int) -> float:
+    def error(width: int, x: Tensor) -> float:
         return equivariance_error(
             lambda x: blur_pool(x, stride=4, width=width, padding_mode="circular"), x, (0, 2), stride=4
         )
 
-    right = next(width for width in range(1, 40) if error(width) < 0.04)
+    def narrowest(x: Tensor) -> int:
+        return next(width for width in range(1, 40) if error(width, x) < 0.04)
+
+    right = narrowest(cat)
     if answer == right:
-        return (
-            f"right: {100 * error(right):.2f} % at width {right}, {100 * error(right - 1):.2f} % at width {right - 1}"
+        below = 100 * error(right - 1, cat)
+        return f"right: {100 * error(right, cat):.2f} % at width {right}, {below:.2f} % at width {right - 1}"
+    sobel = torch.tensor([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]], dtype=cat.dtype)
+    framed = F.pad(cat, (1, 1, 1, 1), mode="circular")
+    if answer == narrowest(F.conv2d(framed, torch.stack([sobel, sobel.T])[:, None]).norm(dim=1, keepdim=True)):
+        raise Wrong(
+            "this is the answer for edges(cat); measure the photograph itself: equivariance_error(pool, cat, ...)"
         )
     if answer > right:
         raise Wrong(f"width {answer} is enough, but so is a narrower one; go up from 1 and stop at the first")
-    raise Wrong(f"at width {answer} the error is still {100 * error(max(int(answer), 1)):.1f} %")
+    raise Wrong(f"at width {answer} the error is still {100 * error(int(answer), cat):.1f} %")
 
 
 @exercise("Average over the shifts")
@@ -196,8 +226,8 @@ def shift_averaged(f: Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]) ->
 
     x = torch.randn(2, 1, 16, 16, dtype=torch.float64)
 
-    def mean(shifts: list[tuple[int, int]]) -> Tensor:
-        return torch.stack([net(translate(x, dy, dx)) for dy, dx in shifts]).mean(0)
+    def mean(shifts: list[tuple[int, int]], mode: str = "circular") -> Tensor:
+        return torch.stack([net(translate(x, dy, dx, mode=mode)) for dy, dx in shifts]).mean(0)
 
     square = [(dy, dx) for dy in range(4) for dx in range(4)]
     with torch.no_grad():
@@ -221,6 +251,12 @@ def shift_averaged(f: Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]) ->
                 "shift 0 to 4 is five shifts, and 4 repeats 0: the average is uneven": lambda: mean(
                     [(dy, dx) for dy in range(5) for dx in range(5)]
                 ),
+                "you shift with zeros, which loses pixels; use the torus: translate(images, dy, dx)": lambda: mean(
+                    square, "zeros"
+                ),
+                "this averages probabilities; average the logits, without softmax": lambda: torch.stack(
+                    [net(translate(x, dy, dx)).softmax(1) for dy, dx in square]
+                ).mean(0),
                 "this averages the 16 images and runs the network once; average the outputs": lambda: net(
                     torch.stack([translate(x, dy, dx) for dy, dx in square]).mean(0)
                 ),

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cvbook.checks.verdict import Wrong, equal, exercise
+from cvbook.convolution.fast import fast_length
 
 __all__ = ["columns_by_hand", "im2col_backward", "transform_lengths", "winograd_multiplications", "wrapped"]
 
@@ -66,6 +67,10 @@ def _one_backward(
             "the gradient of x is divided by the number of patches; col2im adds and does not average": lambda: (
                 grad_x / overlaps
             ),
+            "the two gradients are swapped: first that of x, then that of the weight": lambda: grad_weight,
+            "this is the gradient of the columns; col2im adds them up into an image": lambda: (
+                weight.detach().flatten(1).T @ rows
+            ),
             "each pixel keeps the value of one patch only; the values of all its patches must be added": lambda: (
                 _last_patch(weight.detach().flatten(1).T @ rows, size, k)
             ),
@@ -122,6 +127,7 @@ def _one_count(function: Callable, height: int, width: int, c_in: int, c_out: in
             ),
             "that is the direct count, 9 for each output": lambda: 9 * height * width * pairs,
             "36 is what a tile costs directly; Winograd takes 4 x 4 = 16": lambda: 36 * tiles * pairs,
+            "you count a tile for each output; a tile makes 2 x 2 outputs": lambda: 16 * height * width * pairs,
             "every pair of an input and an output channel needs its own products": lambda: 16 * tiles,
             "input channels are missing: each output channel sees all of them": lambda: 16 * tiles * c_out,
             "channels multiply: every input channel meets every output channel": lambda: 16 * tiles * (c_in + c_out),
@@ -136,18 +142,29 @@ def _one_count(function: Callable, height: int, width: int, c_in: int, c_out: in
 @exercise("Length of the transform")
 def transform_lengths(function: Callable[[int, int], object]) -> str:
     """``function(n, k)`` returns the least lengths for the outputs of "valid" and of "full", found here by trying."""
-    for case in ((5, 3), (8, 1), (16, 7), (9, 9)):
+    for case in ((10, 4), (8, 1), (16, 7), (9, 9)):  # 10 and 4 tell n + k, powers of two and fast lengths apart
         _one_length(function, *case)
     return "right: n without padding, n + k - 1 for the full result"
 
 
 def _one_length(function: Callable, n: int, k: int) -> None:
     expected = torch.tensor([_least_length(n, k, full=False), _least_length(n, k, full=True)])
+    full = n + k - 1
+
+    def power(length: int) -> int:
+        return 1 << (length - 1).bit_length()
+
     equal(
         function(n, k),
         expected,
         mistakes={
             "one sample too many for the full result: n + k - 1 outputs exist": lambda: [n, n + k],
+            "a power of two is fast, but longer than needed for the full result": lambda: [n, power(full)],
+            "powers of two are fast, but longer than needed": lambda: [power(n), power(full)],
+            "a length without large prime factors is fast, but longer than needed": lambda: [
+                fast_length(n),
+                fast_length(full),
+            ],
             "the full result has n + k - 1 outputs; a shorter transform adds the two ends": lambda: [n, n],
             "without padding no window reaches beyond the image: its length is enough": lambda: (
                 [n + k - 1, n + k - 1]
@@ -200,6 +217,9 @@ def _one_wrap(function: Callable, height: int, width: int, k_h: int, k_w: int) -
             ),
             "these are the good outputs; mark the others": lambda: 1 - expected,
             "height and width of the kernel are swapped": lambda: (rows > height - k_w) | (columns > width - k_h),
+            "with k = 1, m[-(k - 1):] is m[0:], the whole axis; count from the start, m[height - k + 1:]": lambda: (
+                torch.ones(height, width) if min(k_h, k_w) == 1 else None
+            ),
             "you center the kernel; here tap (0, 0) lies on the output's own pixel": lambda: expected.roll(
                 (-((k_h - 1) // 2) or 0, -((k_w - 1) // 2) or 0), (0, 1)
             ),

@@ -32,6 +32,14 @@ def convolve2d(answer: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> 
                 "the border is padded; keep only the places where the whole kernel fits": (
                     lambda: _correlate(framed, kernel.flip(0, 1))
                 ),
+                "image[i - u, j - v] reaches negative indices, which Python counts from the end, without an error; "
+                "write image[i + h - 1 - u, j + w - 1 - v]": lambda: _textbook(image, kernel),
+                "each product overwrites the one before; collect them with += instead of =": (
+                    lambda: image[: 1 - h or None, : 1 - w or None] * kernel[-1, -1]
+                ),
+                "each product overwrites the one before; collect them with += instead of =, and flip the kernel": (
+                    lambda: image[h - 1 :, w - 1 :] * kernel[-1, -1]
+                ),
             },
             what=f"a {size} image and a {h}x{w} kernel",
         )
@@ -61,6 +69,8 @@ def parameters(answer: Callable[[int, int, int], int]) -> str:
                 "there is one bias for each output channel, not for each slice of its kernel": (
                     lambda: (k * k + 1) * c_in * c_out
                 ),
+                "there is one bias for each output channel, not one for the layer": lambda: c_in * k * k * c_out + 1,
+                "this is one output channel; the layer has C_out of them": lambda: c_in * k * k + 1,
                 "a slice has k rows and k columns: k * k numbers": lambda: c_in * k * c_out + c_out,
             },
             what=f"C_in = {c_in}, k = {k}, C_out = {c_out}",
@@ -149,6 +159,13 @@ def best_sigma(answer: float, curve: dict[float, float]) -> str:
     if abs(answer - best) > 1e-6:
         raise Wrong(f"your own measurements have a smaller error at another sigma than at {answer:g}")
     if not 0.8 <= best <= 1.3:
+        low, high = (
+            (max(s for s in curve if s < best), best) if best > 1.3 else (best, min(s for s in curve if s > best))
+        )
+        if low <= 0.91 and high >= 1.3:  # the valley lies in this gap, so the measurements can be right
+            raise Wrong(
+                f"your best is {best:g}, but you measured nothing between {low:g} and {high:g}; add values there"
+            )
         raise Wrong(
             f"your errors are smallest at sigma = {best:g}, which this noise does not give; compare the blurred noisy "
             "image with the clean one, and let the kernel be at least 6 sigma wide"
@@ -171,6 +188,9 @@ def compose(answer: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> str
                 "this is the cross-correlation of the kernels; they must be convolved, so flip b": (
                     lambda: _correlate(framed, b)
                 ),
+                "this is the cross-correlation of b with a; they must be convolved, so flip a": (
+                    lambda: _correlate(framed, b).flip(0, 1)
+                ),
                 "this is right but turned by half a turn; flip b and nothing else": lambda: expected.flip(0, 1),
                 "the kernels are multiplied place by place; add one shifted copy of a for every number of b": (
                     lambda: a * b
@@ -186,6 +206,13 @@ def compose(answer: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> str
     for size_a, size_b in (((3, 3), (3, 3)), ((1, 3), (2, 1)), ((2, 3), (3, 4))):
         try_on(torch.rand(size_a), torch.rand(size_b))
     return "right: it is the full convolution of the two kernels"
+
+
+def _textbook(image: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
+    """The sum over kernel[u, v] image[i - u, j - v] as Python indexes it: -1 is the last row."""
+    (H, W), (h, w) = image.shape, kernel.shape
+    shifted = [kernel[u, v] * image.roll((u, v), (0, 1)) for u in range(h) for v in range(w)]
+    return torch.stack(shifted).sum(0)[: H - h + 1, : W - w + 1]
 
 
 def _correlate(image: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cvbook.checks.verdict import Wrong, equal, exercise
+from cvbook.checks.verdict import Missing, Wrong, equal, exercise
 
 __all__ = ["average_pooling", "batch_norm", "fold", "means", "recalibrate"]
 
@@ -23,6 +23,8 @@ def average_pooling(answer: Callable[[int, int], tuple[Tensor, int, int]]) -> st
         if not isinstance(got, (tuple, list)) or len(got) != 3:
             raise Wrong("expected three things: the weight, the stride and the groups")
         weight, stride, groups = got
+        if (stride, groups) == (channels, k):
+            raise Wrong("stride and groups are swapped; return weight, stride, groups in this order")
         x = torch.rand(2, channels, 12, 15)
         try:
             y = F.conv2d(x, torch.as_tensor(weight).float(), stride=stride, groups=groups)
@@ -94,9 +96,17 @@ def _outputs(x: Tensor, start: Tensor, training: bool) -> dict[str, Callable[[],
     per_pixel = (x - x.mean(0)) / (x.var(0, correction=0) + 1e-5).sqrt()
     per_image = (x - x.mean((2, 3), keepdim=True)) / (x.var((2, 3), keepdim=True, correction=0) + 1e-5).sqrt()
     unbiased = (x - m) / (x.var(axes, keepdim=True) + 1e-5).sqrt()
+    first = "the running statistics move first and then normalize; in training those of the batch normalize"
+    moved_mean = 0.9 * start[0] + 0.1 * m.flatten()
+    moved = [
+        F.batch_norm(x, moved_mean, 0.9 * start[1] + 0.1 * variance, None, None, False)
+        for variance in (x.var(axes), v.flatten())
+    ]
     mistakes = {
         "every pixel has its own mean and variance; a channel has one of each, over images and positions": per_pixel,
         "the running statistics normalize; in training those of the batch do": running,
+        first: moved[0],
+        first + " (and the unbiased variance is remembered)": moved[1],
         "each image is normalized by itself; the statistics go over the whole batch": per_image,
         "all channels share one mean; keep the channels apart": (x - x.mean()) / (x.var(correction=0) + 1e-5).sqrt(),
         "normalize with the biased variance (divide by n, not n - 1)": unbiased,
@@ -119,23 +129,32 @@ def _statistics(x, start, got, right, training: bool, what: str) -> None:
     name = "the running mean: weights swapped; nine tenths stay, one tenth is new"
     equal(got[0], right[0], mistakes={name: lambda: 0.1 * start[0] + 0.9 * m}, what=f"the running mean, {what}")
     biased = "the running variance takes the unbiased variance (divide by n - 1)"
-    equal(got[1], right[1], mistakes={biased: lambda: 0.9 * start[1] + 0.1 * v}, what=f"the running variance, {what}")
+    images = "n counts all numbers of a channel, images times positions; you took the number of images"
+    mistakes: dict[str, Callable[[], object]] = {
+        biased: lambda: 0.9 * start[1] + 0.1 * v,
+        images: lambda: 0.9 * start[1] + 0.1 * v * len(x) / (len(x) - 1),
+        "the running variance: weights swapped; nine tenths stay, one tenth is new": lambda: (
+            0.1 * start[1] + 0.9 * x.var(axes)
+        ),
+    }
+    equal(got[1], right[1], mistakes=mistakes, what=f"the running variance, {what}")
 
 
 @exercise("Fold it away")
 def fold(answer: Callable[..., tuple[Tensor, Tensor]]) -> str:
     """``answer(weight, bias, mean, var, gamma, beta, eps)`` gives the convolution that also does the normalization."""
-    for c_in, c_out, k in ((3, 4, 3), (2, 2, 1)):
+    for c_in, c_out, k in ((2, 3, 3), (3, 4, 3), (2, 2, 1)):  # with c_out = k a scale without view runs, and is wrong
         weight, bias = torch.randn(c_out, c_in, k, k), torch.randn(c_out)
         mean, var, gamma, beta = torch.randn(c_out), torch.rand(c_out) + 0.2, torch.randn(c_out), torch.randn(c_out)
         eps, x = 0.1, torch.randn(2, c_in, 6, 6)
-        got = answer(weight.clone(), bias.clone(), mean, var, gamma, beta, eps)
+        got = answer(*(tensor.clone() for tensor in (weight, bias, mean, var, gamma, beta)), eps)
         if got is None or got is ...:
             raise NotImplementedError
         if not isinstance(got, (tuple, list)) or len(got) != 2:
             raise Wrong("expected two tensors: the new weight and the new bias")
 
         s, no_eps, no_root = gamma / (var + eps).sqrt(), gamma / var.sqrt(), gamma / (var + eps)
+        no_gamma = 1 / (var + eps).sqrt()
         pairs = {
             "eps is missing under the root": (no_eps, (bias - mean) * no_eps + beta),
             "divide by the root of var + eps, not by var + eps": (no_root, (bias - mean) * no_root + beta),
@@ -143,8 +162,12 @@ def fold(answer: Callable[..., tuple[Tensor, Tensor]]) -> str:
             "the mean is not taken away": (s, bias * s + beta),
             "the old bias passes through the scale too": (s, bias - mean * s + beta),
             "beta is missing": (s, (bias - mean) * s),
+            "gamma is missing": (no_gamma, (bias - mean) * no_gamma + beta),
         }
         mistakes = {key: F.conv2d(x, weight * a.view(-1, 1, 1, 1), b) for key, (a, b) in pairs.items()}
+        if c_out == k:
+            key = "the scale multiplies the columns of the kernel; one for each output channel has shape (-1, 1, 1, 1)"
+            mistakes[key] = F.conv2d(x, weight * s, (bias - mean) * s + beta)
         try:
             y = F.conv2d(x, torch.as_tensor(got[0]).float(), torch.as_tensor(got[1]).float())
         except (RuntimeError, TypeError) as error:
@@ -160,27 +183,33 @@ def recalibrate(answer: Callable[[nn.Module, Tensor], None]) -> str:
     images = 2 * torch.randn(600, 1, 4, 4) + 5
     norm = nn.BatchNorm2d(1)
     model = nn.Sequential(norm, nn.Flatten(), nn.Linear(16, 2))
-    spoiled = norm.state_dict() | {"running_mean": torch.tensor([-40.0]), "running_var": torch.tensor([900.0])}
-    norm.load_state_dict(spoiled)
+    spoiled = {"running_mean": -40.0, "running_var": 100.0, "weight": 0.5, "bias": 2.0}
+    norm.load_state_dict(
+        {name: torch.tensor([value]) for name, value in spoiled.items()} | {"num_batches_tracked": torch.tensor(500)}
+    )
     calls: list[bool] = []
     norm.register_forward_hook(lambda layer, *_: calls.append(layer.training))
     before = [p.detach().clone() for p in model.parameters()]
     model.eval()
-    answer(model, images)
-    statistics = norm.state_dict()
-    mean, var = statistics["running_mean"].item(), statistics["running_var"].item()
-    if mean == -40.0:
-        if not calls:
-            raise NotImplementedError
-        raise Wrong("the images passed, but nothing moved: statistics are measured in training mode only")
+    answer(model, images.clone())
+    mean, var = (norm.get_buffer(name).item() for name in ("running_mean", "running_var"))
+    batches = sum(calls)
+    if not calls and mean == -40.0:
+        raise Missing("nothing to check yet: no image passed through the model")
     if not all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True)):
-        raise Wrong("the learned parameters changed; only the running statistics should")
+        raise Wrong(
+            "the learned parameters changed; only the running statistics should (reset_parameters() erases gamma and "
+            "beta too, reset_running_stats() does not)"
+        )
+    if not batches:
+        raise Wrong("no image passed in training mode, and statistics are measured in training mode only")
     if model.training or norm.training:
         raise Wrong("the model is left in training mode, where the next prediction pollutes it again; end with eval()")
     if abs(mean - 5) > 0.3 or abs(var - 4) > 0.6:
         raise Wrong(
-            f"the running mean is {mean:.1f} and the variance {var:.1f}, the images have 5.0 and 4.0: the old values "
-            "have not faded; forget them first (reset_running_stats) or pass more batches"
+            f"after {batches} batch{'' if batches == 1 else 'es'} the running mean is {mean:.1f} and the variance "
+            f"{var:.1f}, the images have 5.0 and 4.0: a batch moves them by a tenth only; forget the old values first "
+            "and let all batches count alike"
         )
     return "right: statistics are not learned, they are measured, and can be measured again"
 

@@ -35,6 +35,10 @@ def output_size(answer: Callable[..., object]) -> str:
             "the dilation is left out: k taps at distance d span d (k - 1) + 1 pixels": (
                 lambda n, k, s, p, d: (n + 2 * p - k) // s + 1
             ),
+            "the dilation is left out, and / does not round down": lambda n, k, s, p, d: (n + 2 * p - k) / s + 1,
+            "this is one too large before the division: the window spans d (k - 1) + 1 pixels, so subtract 1 more": (
+                lambda n, k, s, p, d: (n + 2 * p - d * (k - 1)) // s + 1
+            ),
             "padding is counted once, but it is added at both ends": (
                 lambda n, k, s, p, d: (n + p - d * (k - 1) - 1) // s + 1
             ),
@@ -71,6 +75,15 @@ def same_padding(answer: Callable[..., object]) -> str:
         "the odd pixel is put before; torch puts it after": (
             lambda k, d: (d * (k - 1) - d * (k - 1) // 2, d * (k - 1) // 2)
         ),
+        "d * (k // 2) at both ends suits odd kernels only; for even ones it adds up to d k instead of d (k - 1)": (
+            lambda k, d: (d * (k // 2), d * (k // 2))
+        ),
+        "(k - 1) // 2 * d at both ends suits odd kernels only; multiply first, then halve the total d (k - 1)": (
+            lambda k, d: ((k - 1) // 2 * d, (k - 1) // 2 * d)
+        ),
+        "the total is right, but split d (k - 1), not k - 1: multiply first, then halve": (
+            lambda k, d: ((k - 1) // 2 * d, k // 2 * d)
+        ),
     }
     cases: list[Case] = list(itertools.product((1, 2, 3, 4, 5), (1, 2, 3)))
     got = []
@@ -78,9 +91,11 @@ def same_padding(answer: Callable[..., object]) -> str:
         value = answer(k, d)
         if value is None or value is ...:
             raise NotImplementedError
-        if not isinstance(value, Sequence) or len(value) != 2:
-            raise Wrong(f"expected a pair (before, after) for k={k}, d={d}, got {value!r}")
-        got.append(tuple(value))
+        try:  # a tuple, a list, an array or a tensor
+            before, after = (float(x) for x in value)  # type: ignore[attr-defined]
+        except (TypeError, ValueError):
+            raise Wrong(f"expected a pair (before, after) for k={k}, d={d}, got {value!r}") from None
+        got.append(tuple(int(x) if x.is_integer() else x for x in (before, after)))
     _compare(got, [_same_by_torch(k, d) for k, d in cases], cases, "k={}, d={}", mistakes)
     return "right, for even kernels too"
 
@@ -161,6 +176,12 @@ def parameters(answer: Callable[..., object]) -> str:
             ),
             "there is one bias for each output channel, not for each input channel": (
                 lambda c_in, c_out, k, g: c_out * c_in // g * k * k + c_in
+            ),
+            "there is one bias for each output channel, not for each group": (
+                lambda c_in, c_out, k, g: c_out * c_in // g * k * k + g
+            ),
+            "there is one bias for each output channel, not one for the layer": (
+                lambda c_in, c_out, k, g: c_out * c_in // g * k * k + 1
             ),
             "a kernel has k times k taps in each channel, not k": lambda c_in, c_out, k, g: (
                 c_out * c_in // g * k + c_out

@@ -4,17 +4,39 @@ from __future__ import annotations
 
 import functools
 import html
+import types
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-__all__ = ["Verdict", "Wrong", "equal", "exercise"]
+__all__ = ["Missing", "Verdict", "Wrong", "equal", "exercise"]
+
+EMPTY = "nothing to check yet; write your answer and run the cell again"
+NONE = 'your function returned None: write your answer, or did you forget "return"?'
 
 
 class Wrong(Exception):
     """Raised by a check; its message tells the reader what is wrong and where to look."""
+
+
+class Missing(NotImplementedError):
+    """Raised by a check when a part of the answer is not there yet; its message says which."""
+
+
+class _OneLine(Exception):
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows in place of a traceback."""
+        return [str(self)]
+
+
+class NotAttempted(_OneLine, NotImplementedError):
+    """Raised by `Verdict.require` for an empty answer."""
+
+
+class Failed(_OneLine, AssertionError):
+    """Raised by `Verdict.require` for a wrong answer."""
 
 
 @dataclass(frozen=True)
@@ -34,13 +56,13 @@ class Verdict:
         """Return the verdict if it passed, else raise: homework cells end with this, so that a grader sees it.
 
         Raises:
-            NotImplementedError: if nothing was attempted.
-            AssertionError: with the check's message, if the answer is wrong.
+            NotAttempted: a ``NotImplementedError``, if nothing was attempted.
+            Failed: an ``AssertionError``, if the answer is wrong. IPython shows both as one line.
         """
         if self.state == "not attempted":
-            raise NotImplementedError(f"{self.exercise}: {self.message}")
+            raise NotAttempted(f"… not attempted. {self.exercise}: {self.message}")
         if not self.passed:
-            raise AssertionError(f"{self.exercise}: {self.message}")
+            raise Failed(repr(self))
         return self
 
     def __repr__(self) -> str:
@@ -55,8 +77,9 @@ class Verdict:
 def exercise(name: str) -> Callable[[Callable[..., str | None]], Callable[..., Verdict]]:
     """Turn a function that raises `Wrong` into a check that returns a `Verdict`.
 
-    An answer that raises ``NotImplementedError`` or returns ``None`` or ``...`` counts as not attempted; any other
-    exception of the answer is reported with its type and message. The function may return a sentence of praise.
+    An answer that raises ``NotImplementedError`` or returns ``None`` or ``...`` counts as not attempted; for ``None``
+    the message asks whether a ``return`` was forgotten. Any other exception of the answer is reported with its type and
+    message. The function may return a sentence of praise.
 
     Args:
         name: the exercise as the reader knows it, for example ``"Output size"``.
@@ -66,15 +89,18 @@ def exercise(name: str) -> Callable[[Callable[..., str | None]], Callable[..., V
         @functools.wraps(check)
         def run(*answers: Any, **settings: Any) -> Verdict:
             if any(answer is None or answer is ... for answer in answers):
-                return Verdict(name, "not attempted", "nothing to check yet; write your answer and run the cell again")
+                return Verdict(name, "not attempted", EMPTY)
+            nothing: list[str] = []
             try:
                 with torch.random.fork_rng(devices=[]):
                     torch.manual_seed(0)
-                    praise = check(*answers, **settings)
+                    praise = check(*(_watched(answer, nothing) for answer in answers), **settings)
             except Wrong as wrong:
                 return Verdict(name, "wrong", str(wrong))
+            except Missing as missing:
+                return Verdict(name, "not attempted", str(missing))
             except NotImplementedError:
-                return Verdict(name, "not attempted", "nothing to check yet; write your answer and run the cell again")
+                return Verdict(name, "not attempted", NONE if nothing else EMPTY)
             except Exception as error:
                 what = f"{type(error).__name__}: {error}".splitlines()[0]
                 return Verdict(name, "wrong", f"your code stopped with {what}")
@@ -83,6 +109,21 @@ def exercise(name: str) -> Callable[[Callable[..., str | None]], Callable[..., V
         return run
 
     return decorate
+
+
+def _watched(answer: Any, nothing: list[str]) -> Any:
+    """A function that does what ``answer`` does and notes in ``nothing`` when it returns ``None``."""
+    if not isinstance(answer, types.FunctionType):
+        return answer
+
+    @functools.wraps(answer)
+    def call(*inputs: Any, **settings: Any) -> Any:
+        value = answer(*inputs, **settings)
+        if value is None:
+            nothing.append(answer.__name__)
+        return value
+
+    return call
 
 
 def equal(
@@ -122,12 +163,15 @@ def equal(
         raise Wrong(f"everything is zero for {what}; the result is never written")
     index = tuple(int(i) for i in torch.unravel_index((got - expected).abs().argmax(), expected.shape))
     where = f" at index {index}" if index else ""
-    raise Wrong(f"for {what}, expected {expected[index].item():.4g}{where}, got {got[index].item():.4g}")
+    a, b = expected[index].item(), got[index].item()
+    digits = next((n for n in (4, 7) if f"{a:.{n}g}" != f"{b:.{n}g}"), 12)
+    raise Wrong(f"for {what}, expected {a:.{digits}g}{where}, got {b:.{digits}g}")
 
 
 def _tensor(value: object) -> torch.Tensor | None:
     try:
-        return torch.as_tensor(value).detach().double()
+        tensor = torch.as_tensor(value).detach()
+        return None if tensor.is_complex() else tensor.double()
     except (TypeError, ValueError, RuntimeError):
         return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,41 +15,51 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from cvbook.convolution.fields import Array
-from cvbook.convolution.rules import RULES, NoRule, pointwise
+from cvbook.convolution.moves import NoRule
+from cvbook.convolution.rules import RULES, pointwise
 
 __all__ = ["CircularPadding", "Dependence", "NoRule"]
 
 UNRELATED = ("new_", "empty", "zeros", "ones", "full", "sym_")  # results that take only the shape of the input
-POINTWISE = {"_to_copy", "as_strided_", "hardtanh", "hardswish", "_prelu_kernel", "where", "native_dropout", "relu6"}
+POINTWISE = {"_to_copy", "hardtanh", "hardswish", "_prelu_kernel", "where", "native_dropout", "relu6"}
+POINTWISE |= {"log_sigmoid_forward", "rrelu_with_noise", "rrelu_with_noise_functional", "complex", "polar"}
+POINTWISE |= {"triu", "tril"}  # keep some entries, clear the others
 
 
 class Dependence(TorchDispatchMode):
     """Follows the dependence on ``image`` through all that runs inside ``with Dependence(image) as seen:``.
 
-    ``seen.fields[tensor]`` is then a pair of arrays (rows, columns) for each tensor that depends on the image. Tensors
-    that are not on the meta device are replaced by meta ones, so nothing is computed and no parameter is touched.
+    ``seen.fields[tensor]`` is then a tuple of arrays, one for each of ``axes`` (0: rows, 1: columns), for each tensor
+    that depends on the image. Tensors beside it that are not on the meta device are replaced by meta ones, so nothing
+    is computed.
 
     Raises:
         NotImplementedError: at an operation without a rule, naming it.
     """
 
-    def __init__(self, image: Tensor) -> None:
+    def __init__(self, image: Tensor, axes: Sequence[int] = (0, 1)) -> None:
         super().__init__()
-        *_, height, width = image.shape
         self.fields: Any = WeakTensorKeyDictionary()
-        rows, columns = (np.stack([np.arange(n), -np.arange(n)]) for n in (height, width))
-        self.fields[image] = (rows.reshape(2, 1, 1, height, 1), columns.reshape(2, 1, 1, 1, width))
+        self.axes = range(len(axes))
+        places = [np.arange(image.shape[2 + axis], dtype=np.int32) for axis in axes]
+        self.fields[image] = tuple(
+            np.stack([place, -place]).reshape(2, 1, 1, *((-1, 1) if axis == 0 else (1, -1)))
+            for place, axis in zip(places, axes, strict=True)
+        )
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         leaves = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         seen = [leaf for leaf in leaves if leaf.is_meta and leaf in self.fields]
         if not any(leaf.is_meta for leaf in leaves):
             return func(*args, **(kwargs or {}))
+        name = func._schema.name.removeprefix("aten::")
+        if name == "index":  # a fixed mask along one dim chooses fixed positions
+            fixed = [i.nonzero()[:, 0] if i is not None and _mask(i) else i for i in args[1]]
+            args = (args[0], fixed)
         args_, kwargs_ = tree_map_only(Tensor, lambda t: t if t.is_meta else t.to("meta"), (args, kwargs or {}))
         outputs = func(*args_, **kwargs_)
-        name = func._schema.name.removeprefix("aten::")
         if seen and not name.startswith(UNRELATED) and not name.endswith("_like"):
-            pairs = [self._apply(func, name, axis, args, kwargs or {}, outputs) for axis in (0, 1)]
+            pairs = [self._apply(func, name, axis, args, kwargs or {}, outputs) for axis in self.axes]
             for out, *pair in zip(_tensors(outputs), *pairs, strict=True):
                 self.fields[out] = tuple(pair)
         return outputs
@@ -77,11 +88,10 @@ class Dependence(TorchDispatchMode):
                 f"expected operations that receptive_field knows, got {func}; measure the parts of the module "
                 "before and after it"
             )
+        if all(out.shape == outs[0].shape for out in outs):
+            return [first] * len(outs)
         rest = first.min(axis=tuple(range(1, first.ndim)), keepdims=True).reshape(2)  # statistics and the like
-        return [
-            first if out.shape == outs[0].shape else rest.reshape(2, *(1,) * out.ndim)
-            for out in outs
-        ]  # fmt: skip
+        return [first if out.shape == outs[0].shape else rest.reshape(2, *(1,) * out.ndim) for out in outs]
 
 
 class CircularPadding(TorchFunctionMode):
@@ -102,6 +112,10 @@ class CircularPadding(TorchFunctionMode):
 
 def _tensors(outputs: Any) -> list[Tensor]:
     return [leaf for leaf in tree_leaves(outputs) if isinstance(leaf, Tensor)]
+
+
+def _mask(index: Tensor) -> bool:
+    return index.dtype == torch.bool and index.ndim == 1 and not index.is_meta
 
 
 def _view(func: Any, field: Array | None, args: Any, kwargs: Any) -> list[Array]:

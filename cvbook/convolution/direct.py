@@ -77,12 +77,15 @@ def pad(x: Tensor, padding: int | Pair, mode: str = "zeros") -> Tensor:
 
     Raises:
         ValueError: if the mode is unknown, or the image is too small: reflect needs padding < size, circular <= size.
-        TypeError: if padding is no integer or pair.
+        TypeError: if x is no tensor, or padding no integer or pair.
 
     >>> pad(torch.tensor([[1.0, 2.0, 3.0]]), (0, 2), "reflect").tolist()
     [[3.0, 2.0, 1.0, 2.0, 3.0, 2.0, 1.0]]
     """
     amounts = _pair(padding, "padding", 0)
+    _check_kind("x", x)
+    if x.ndim < 2:
+        raise ValueError(f"expected x (..., H, W), got {tuple(x.shape)}; add the missing axes")
     _check_padding(tuple(x.shape[-2:]), amounts, mode)
     if mode == "zeros":
         return torch.nn.functional.pad(x, (amounts[1], amounts[1], amounts[0], amounts[0]))
@@ -140,6 +143,7 @@ def conv2d(
         x, weight, bias, stride=stride, padding=padding, dilation=dilation, groups=groups, padding_mode=padding_mode
     )
     (s_h, s_w), (d_h, d_w), (out_h, out_w) = geometry.stride, geometry.dilation, geometry.output
+    groups = operator.index(groups)
     B, C_in, _, _ = x.shape
     C_out, _, k_h, k_w = weight.shape
     padded = pad(x, geometry.padding, padding_mode).unflatten(1, (groups, C_in // groups))
@@ -203,12 +207,14 @@ def check_conv_input(
     return Geometry(s, p, d, (sizes[0], sizes[1]))
 
 
+def _check_kind(name: str, value: object) -> None:
+    if not isinstance(value, Tensor):
+        raise TypeError(f"expected {name} to be a tensor, got {type(value).__name__}; use torch.as_tensor({name})")
+
+
 def _check_tensors(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
-    for name, value in (("x", x), ("weight", weight), ("bias", bias)):
-        if value is None and name == "bias":
-            continue
-        if not isinstance(value, Tensor):
-            raise TypeError(f"expected {name} to be a tensor, got {type(value).__name__}; use torch.as_tensor({name})")
+    for name, value in (("x", x), ("weight", weight), *([] if bias is None else [("bias", bias)])):
+        _check_kind(name, value)
         if not value.is_floating_point():
             raise TypeError(f"expected {name} of a floating dtype, got {value.dtype}; use {name}.float()")
         if value.dtype != x.dtype or value.device != x.device:
@@ -238,6 +244,8 @@ def _check_padding(size: tuple[int, ...], padding: Pair, mode: str) -> None:
     if mode not in PADDING_MODES:
         raise ValueError(f"expected padding_mode to be one of {', '.join(PADDING_MODES)}, got {mode!r}; correct it")
     for n, p in zip(size, padding, strict=True):
+        if n < 1 and p and mode != "zeros":
+            raise ValueError(f"expected a pixel to fill the border from, got {size}; use padding_mode='zeros'")
         if (mode == "reflect" and p >= n) or (mode == "circular" and p > n):
             least = "<" if mode == "reflect" else "<="
             raise ValueError(

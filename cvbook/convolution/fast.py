@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cvbook.convolution.direct import _pair, check_conv_input, output_size, pad
+from cvbook.convolution.direct import _check_kind, _integer, _pair, check_conv_input, conv2d, output_size, pad
 
 __all__ = ["col2im", "conv2d_fft", "conv2d_im2col", "conv2d_winograd", "fast_length", "im2col"]
 
@@ -33,10 +33,12 @@ def im2col(x: Tensor, kernel_size: Pair, *, stride: Pair = 1, padding: Pair = 0,
 
     Raises:
         ValueError: if x is not 4-D, or the kernel does not fit into the padded image.
+        TypeError: if x is no tensor, or a size no integer or pair.
 
     >>> im2col(torch.arange(9.0).view(1, 1, 3, 3), 2)[0, :, 0]  # the patch at the top left
     tensor([0., 1., 3., 4.])
     """
+    _check_kind("x", x)
     if x.dim() != 4:
         raise ValueError(f"expected x (B, C, H, W), got {tuple(x.shape)}; add the missing axes")
     taps = _taps((x.shape[2], x.shape[3]), kernel_size, stride, padding, dilation)
@@ -62,12 +64,14 @@ def col2im(
 
     Raises:
         ValueError: if the columns cannot come from such an image.
+        TypeError: if columns is no tensor, or a size no integer or pair.
 
     >>> col2im(torch.ones(1, 4, 4), (3, 3), 2)[0, 0]  # in how many 2x2 patches does each pixel lie?
     tensor([[1., 2., 1.],
             [2., 4., 2.],
             [1., 2., 1.]])
     """
+    _check_kind("columns", columns)
     taps = _taps(size, kernel_size, stride, padding, dilation)
     (height, width), (pad_h, pad_w) = _pair(size, "size", 1), _pair(padding, "padding", 0)
     canvas = columns.new_zeros(1, 1, height + 2 * pad_h, width + 2 * pad_w)
@@ -108,6 +112,7 @@ def conv2d_im2col(
     geometry = check_conv_input(
         x, weight, bias, stride=stride, padding=padding, dilation=dilation, groups=groups, padding_mode=padding_mode
     )
+    groups = _integer(groups, "groups", 1)
     k_h, k_w = weight.shape[2:]
     columns = im2col(pad(x, padding, padding_mode), (k_h, k_w), stride=stride, dilation=dilation)
     columns = columns.unflatten(1, (groups, -1))  # (B, G, C_in/G k_h k_w, P)
@@ -149,6 +154,7 @@ def conv2d_winograd(
     torch.Size([1, 3, 5, 5])
     """
     geometry = check_conv_input(x, weight, bias, padding=padding, groups=groups, padding_mode=padding_mode)
+    groups = _integer(groups, "groups", 1)
     if weight.shape[2:] != (3, 3):
         k_h, k_w = weight.shape[2:]
         raise ValueError(f"expected a 3x3 kernel for F(2x2, 3x3), got {k_h}x{k_w}; use conv2d_im2col")
@@ -193,8 +199,11 @@ def conv2d_fft(
     geometry = check_conv_input(
         x, weight, bias, stride=stride, padding=padding, dilation=dilation, groups=groups, padding_mode=padding_mode
     )
+    groups = _integer(groups, "groups", 1)
     if len(x) == 0:  # MKL transforms no empty tensor
-        return x.new_zeros(0, len(weight), *geometry.output)
+        return conv2d(
+            x, weight, bias, stride=stride, padding=padding, dilation=dilation, groups=groups, padding_mode=padding_mode
+        )
     dtype = torch.promote_types(x.dtype, torch.float32)  # there is no transform in half precision on a CPU
     (step_h, step_w), (k_h, k_w) = geometry.dilation, weight.shape[2:]
     kernel = weight.new_zeros(*weight.shape[:2], (k_h - 1) * step_h + 1, (k_w - 1) * step_w + 1, dtype=dtype)
@@ -215,12 +224,12 @@ def fast_length(length: int) -> int:
 
     Raises:
         ValueError: if length < 1.
+        TypeError: if it is no integer.
 
     >>> fast_length(74)  # 74 = 2 * 37
     75
     """
-    if length < 1:
-        raise ValueError(f"expected length >= 1, got {length}; give a larger number")
+    length = _integer(length, "length", 1)
     while True:
         rest = length
         for prime in (2, 3, 5):

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from cvbook.convolution import receptive
-from cvbook.convolution.receptive import CERTAIN, LARGEST, WHOLE, ReceptiveField
+from cvbook.convolution.dependence import Dependence
+from cvbook.convolution.measuring import WHOLE, Axis, is_map, look
+from cvbook.convolution.receptive import CERTAIN, LARGEST, ReceptiveField
+from cvbook.convolution.running import DoesNotRun, dtype, evaluating, first_line, run
 
 __all__ = ["layer_fields"]
 
-Axis = receptive._Axis
 Fields = list[tuple[str, list[Axis] | None]]
 
 
@@ -48,49 +50,71 @@ def layer_fields(module: nn.Module, input_shape: Sequence[int]) -> list[tuple[st
     def larger(times: int) -> Fields:
         return _measure_all(module, (channels, height * times, width * times))
 
-    with receptive._evaluating(module):
+    with evaluating(module):
         try:
             before, now = larger(scale // 2), larger(scale)
             while not _settled(before, now) and max(height, width) * scale < LARGEST:
                 scale *= 2
                 before, now = now, larger(scale)
-        except receptive._DoesNotRun:
+        except DoesNotRun:
             try:
                 return [(name, _if_certain(axes)) for name, axes in _measure_all(module, shape)]
-            except receptive._DoesNotRun as failure:
-                reason = receptive._first_line(failure.__cause__)
+            except DoesNotRun as failure:
+                reason = first_line(failure.__cause__)
                 raise ValueError(f"expected a module that takes images {shape}, got: {reason}; give another") from None
     return [(name, _decide(first, axes)) for (_, first), (name, axes) in zip(before, now, strict=True)]
 
 
-def _measure_all(module: nn.Module, shape: tuple[int, ...]) -> Fields:
-    """Run once on an empty image ``(C, H, W)`` and keep a copy of all that the parts of the module return."""
-    names: list[str] = []
+class _Listening(nn.Module):
+    """Runs a module, and returns copies of all that its parts return, in the order in which they end.
 
-    def run(image: Tensor) -> list[Tensor]:
+    Args:
+        report: called with the name of each part that has ended.
+    """
+
+    def __init__(self, module: nn.Module, report: Callable[[str], None]) -> None:
+        super().__init__()
+        self.module, self.report = module, report
+
+    def forward(self, image: Tensor) -> list[Tensor]:
         maps: list[Tensor] = []
 
         def keep(name: str, output: object) -> None:
             tensors = [leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor)]
-            names.append(name)
+            self.report(name)
             maps.append(tensors[0].clone() if tensors else image.new_zeros(1))  # later steps may work in place
 
         hooks = [
             part.register_forward_hook(lambda _part, _inputs, output, name=name: keep(name, output))
-            for name, part in module.named_modules()
+            for name, part in self.module.named_modules()
         ]
         try:
-            module(image)
+            self.module(image)
         finally:
             for hook in hooks:
                 hook.remove()
         return maps
 
-    maps, seen = receptive._follow(run, shape, receptive._dtype(module))
-    return [
-        (name, receptive._axes(map_, seen, shape) if map_ in seen else None)
-        for name, map_ in zip(names, maps, strict=True)
-    ]
+
+def _measure_all(module: nn.Module, shape: tuple[int, ...]) -> Fields:
+    """Run once on an empty image ``(C, H, W)``."""
+    image = torch.empty(1, *shape, device="meta", dtype=dtype(module))
+    seen = Dependence(image, (0, 1))
+    names: list[str] = []
+    maps = run(_Listening(module, names.append), image, seen)
+    return [(name, _axes(map_, seen, shape)) for name, map_ in zip(names, maps, strict=True)]
+
+
+def _axes(output: Tensor, seen: Dependence, shape: tuple[int, ...]) -> list[Axis] | None:
+    """Both axes of the field of a tensor; None if it is no map, or does not depend on the image."""
+    if output not in seen.fields or not is_map(output, seen.fields[output]):
+        return None
+    return [look(field, 2 + axis, shape[1 + axis]) for axis, field in enumerate(seen.fields[output])]
+
+
+def _field(axes: list[Axis]) -> ReceptiveField:
+    rows, columns = axes
+    return ReceptiveField((rows.size, columns.size), (rows.stride, columns.stride), (rows.offset, columns.offset))
 
 
 def _settled(before: Fields, now: Fields) -> bool:
@@ -110,11 +134,11 @@ def _decide(small: list[Axis] | None, large: list[Axis] | None) -> ReceptiveFiel
     """What two sizes of the image tell: a field that goes on growing with the image is all of it."""
     if small is None or large is None:
         return None
-    return receptive._field([b if _same(a, b) else WHOLE for a, b in zip(small, large, strict=True)])
+    return _field([b if _same(a, b) else WHOLE for a, b in zip(small, large, strict=True)])
 
 
 def _if_certain(axes: list[Axis] | None) -> ReceptiveField | None:
     """What one size of the image tells: fields clear of its border, and those that cover all of it."""
     if axes is None or not all(axis.clear or axis.covers for axis in axes):
         return None
-    return receptive._field([WHOLE if axis.covers else axis for axis in axes])
+    return _field([WHOLE if axis.covers else axis for axis in axes])

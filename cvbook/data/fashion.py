@@ -71,7 +71,7 @@ def fashion_mnist(split: str = "train", *, full: bool = False) -> tuple[torch.Te
     >>> images.shape, labels.shape
     (torch.Size([2000, 1, 28, 28]), torch.Size([2000]))
     """
-    if split not in PREFIX:
+    if split not in tuple(PREFIX):
         raise ValueError(f"expected split 'train' or 'test', got {split!r}; Fashion-MNIST has no other")
     images, labels = _full(split) if full and not cvbook.dry_run() else _sample(split)
     return torch.from_numpy(images).float().div_(255)[:, None], torch.from_numpy(labels).long()
@@ -93,8 +93,7 @@ def _idx(name: str, *, header: int) -> np.ndarray:
     inside, packed = FULL[name]
     path = LOCAL / name
     if not path.exists():
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cvbook" / "fashion-mnist"
-        path = download(MIRROR + name, cache / name, packed)
+        path = download(MIRROR + name, _cache() / name, packed)
     try:
         content = gzip.decompress(path.read_bytes())
     except (OSError, EOFError, zlib.error) as error:
@@ -102,3 +101,12 @@ def _idx(name: str, *, header: int) -> np.ndarray:
     if hashlib.sha256(content).hexdigest() != inside:
         raise DataError(f"expected the original Fashion-MNIST in {path}, got other content; delete it and run again")
     return np.frombuffer(content, np.uint8, offset=header).copy()
+
+
+def _cache() -> Path:
+    """The folder that downloads go to; it need not exist."""
+    try:
+        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError as error:
+        raise DataError(f"expected a home folder for downloads, got none ({error}); set XDG_CACHE_HOME") from error
+    return Path(home) / "cvbook" / "fashion-mnist"

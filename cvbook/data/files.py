@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import http.client
 import os
 import tempfile
-import urllib.error
 import urllib.request
+from collections.abc import Generator
+from contextlib import closing
 from pathlib import Path
 
 from tqdm.auto import tqdm
@@ -56,39 +58,57 @@ def download(url: str, path: Path, checksum: str, *, timeout: float = 30.0) -> P
         ``path``.
 
     Raises:
-        DataError: if the server cannot be reached, the disk is full or the content differs.
+        DataError: if the server cannot be reached, ``path`` cannot be written (a folder is there, a read-only disk, a
+            full one) or the content differs.
     """
     path = Path(path)
     algorithm, expected = checksum.split(":")
-    if path.exists() and hashlib.new(algorithm, path.read_bytes()).hexdigest() == expected:
-        return path
+    if path.is_dir():
+        raise DataError(f"expected a file or nothing at {path}, got a folder; move it away and run the cell again")
     part: Path | None = None
     try:
+        if path.exists() and hashlib.new(algorithm, path.read_bytes()).hexdigest() == expected:
+            return path
         path.parent.mkdir(parents=True, exist_ok=True)
-        with urllib.request.urlopen(url, timeout=timeout) as answer:
-            handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-            part = Path(name)
-            digest = hashlib.new(algorithm)
-            total = int(answer.headers.get("Content-Length") or 0) or None
-            with os.fdopen(handle, "wb") as file, tqdm(total=total, unit="B", unit_scale=True, desc=path.name) as bar:
-                while block := answer.read(1 << 16):
-                    file.write(block)
-                    digest.update(block)
-                    bar.update(len(block))
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
+        part = Path(name)
+        digest = hashlib.new(algorithm)
+        with os.fdopen(handle, "wb") as file, closing(_blocks(url, path, timeout)) as blocks:
+            for block in blocks:
+                file.write(block)
+                digest.update(block)
         if digest.hexdigest() != expected:
             raise DataError(
                 f"expected {url} with {algorithm} {expected[:12]}…, got {digest.hexdigest()[:12]}…; "
                 "the download was cut short or the file changed: run the cell again"
             )
         os.replace(part, path)
-    except OSError as error:  # URLError, timeouts and full disks are all OSErrors
+    except OSError as error:  # the disk's: those of the network are DataErrors by now
         if error.errno == errno.ENOSPC:
             raise DataError(f"no space left for {path}; free some disk space and run the cell again") from error
         raise DataError(
-            f"could not fetch {url} ({getattr(error, 'reason', None) or error}); check the connection and run the "
-            f"cell again, or put the file at {path} yourself"
+            f"could not read or write {path} ({error.strerror or error}); make its folder writable, or set "
+            "XDG_CACHE_HOME to one that is, and run the cell again"
         ) from error
     finally:
         if part is not None:
             part.unlink(missing_ok=True)
     return path
+
+
+def _blocks(url: str, path: Path, timeout: float) -> Generator[bytes, None, None]:
+    """What the server sends, with a progress bar. The errors of the network, and only these, become DataErrors."""
+    try:
+        with urllib.request.urlopen(url, timeout=timeout) as answer:
+            length = answer.headers.get("Content-Length") or ""
+            total = int(length) if length.isascii() and length.isdigit() else None
+            with tqdm(total=total or None, unit="B", unit_scale=True, desc=path.name) as bar:
+                while block := answer.read(1 << 16):
+                    bar.update(len(block))
+                    yield block
+    except (OSError, http.client.HTTPException) as error:  # URLError and timeouts are OSErrors
+        reason = " ".join(str(getattr(error, "reason", None) or error or "").split()) or type(error).__name__
+        raise DataError(
+            f"could not fetch {url} ({reason}); check the connection and run the cell again, or put the file at {path} "
+            "yourself"
+        ) from error

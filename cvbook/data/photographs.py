@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from cvbook._arguments import whole
+
 __all__ = ["PHOTOGRAPHS", "photograph"]
 
 PHOTOGRAPHS = ("astronaut", "cat", "china", "coffee", "flower", "motorcycle", "rocket")
@@ -22,6 +24,7 @@ def photograph(name: str, *, size: int | None = None, grey: bool = False) -> tor
         ``(3, H, W)`` float32 in [0, 1], or ``(1, H, W)`` if ``grey``.
 
     Raises:
+        TypeError: if the size is no whole number.
         ValueError: if the name is unknown or the size is not positive.
 
     >>> photograph("cat", size=64).shape
@@ -29,8 +32,10 @@ def photograph(name: str, *, size: int | None = None, grey: bool = False) -> tor
     """
     if name not in PHOTOGRAPHS:
         raise ValueError(f"expected one of {', '.join(PHOTOGRAPHS)}, got {name!r}")
-    if size is not None and size < 1:
-        raise ValueError(f"expected size >= 1 or None, got {size}")
+    if size is not None:
+        size = whole("size", size, "use one int, the picture is square")
+        if size < 1:
+            raise ValueError(f"expected size >= 1 or None, got {size}")
     image = torch.from_numpy(_pixels(name)).permute(2, 0, 1).float() / 255
     if size is not None:
         _, height, width = image.shape

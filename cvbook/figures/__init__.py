@@ -13,6 +13,7 @@ import html
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -30,11 +31,10 @@ def source(name: str) -> str:
     >>> "export default" in source("shapes")
     True
     """
-    path = FOLDER / f"{name}.js"
-    if not path.exists():
-        known = sorted(p.stem for p in FOLDER.glob("*.js") if p.stem != "common")
+    known = sorted(p.stem for p in FOLDER.glob("*.js") if p.stem != "common")
+    if name not in known:
         raise ValueError(f"expected a figure among {', '.join(known)}, got {name!r}")
-    return (FOLDER / "common.js").read_text(encoding="utf-8") + "\n" + path.read_text(encoding="utf-8")
+    return "\n".join((FOLDER / f"{part}.js").read_text(encoding="utf-8") for part in ("common", name))
 
 
 class Figure:
@@ -44,16 +44,21 @@ class Figure:
         name: the ES module ``cvbook/figures/NAME.js``.
         alt: what a reader who cannot see it needs: what is drawn, what can be moved, what one finds.
         state: initial state that the module reads with ``model.get(key)``: numbers, strings, lists, and arrays or
-            tensors, which travel as bytes (uint8, int32 or float32) and are decoded by ``cv.array``.
+            tensors, which travel as bytes (unsigned as uint8, signed as int32, fractions as float32) and are decoded
+            by ``cv.array``.
 
     Raises:
-        ValueError: if the figure is unknown or ``alt`` is shorter than 40 characters.
+        TypeError: if a part of the state is of another kind.
+        ValueError: if the figure is unknown, ``alt`` is shorter than 40 characters, or a number of an array does not
+            fit into its bytes.
     """
 
     def __init__(self, name: str, alt: str, **state: object) -> None:
         if len(alt) < 40:
             raise ValueError(f"expected alt text of at least 40 characters, got {alt!r}")
         self.name, self.alt, self.state = name, alt, state
+        packed = json.dumps(state, sort_keys=True, default=_packed)
+        self._json = packed.replace("<", "\\u003c")  # neither </script> nor <!-- may reach the page
         code = source(name).replace("export default", "const widget =", 1)
         self.code = re.sub(r"^export (?=(?:async )?(?:function|const|let|class)\b)", "", code, flags=re.MULTILINE)
 
@@ -61,20 +66,19 @@ class Figure:
         return f"[interactive figure {self.name}: {self.alt}]"
 
     def _repr_html_(self) -> str:
-        state = json.dumps(self.state, sort_keys=True, default=_packed).replace("</", "<\\/")
-        uid = "cv-" + hashlib.sha256((self.code + state).encode()).hexdigest()[:12]
+        uid = "cv-" + hashlib.sha256((self.code + self._json).encode()).hexdigest()[:12]
         alt = html.escape(self.alt)
         return f"""<div id="{uid}" class="cv-fig" data-figure="{self.name}" role="group" aria-label="{alt}">
 <p class="cv-fallback">{alt} (Open this page in a browser, or run the cell, to move it.)</p></div>
 <script type="module">
 {self.code}
-const state = {state}, listeners = {{}};
+const state = {self._json}, listeners = {{}};
 const model = {{ get: (k) => state[k], save_changes() {{}},
   on(event, f) {{ (listeners[event] ??= []).push(f); }},
   set(k, v) {{ state[k] = v; (listeners["change:" + k] ?? []).forEach((f) => f()); }} }};
-const el = document.getElementById("{uid}");
-el.replaceChildren();
-widget.render({{ model, el }});
+// A page may show a figure twice: each script starts the first that waits. No attribute: saved pages start, too.
+const el = [...document.querySelectorAll('[id="{uid}"]')].find((e) => !e.cvStarted);
+if (el) {{ el.cvStarted = true; el.replaceChildren(); widget.render({{ model, el }}); }}
 </script>"""
 
 
@@ -84,8 +88,14 @@ def _packed(value: object) -> object:
     if isinstance(value, (np.integer, np.floating)):
         return value.item()
     array = np.asarray(value)
-    kinds = {"u": np.uint8, "b": np.uint8, "i": np.int32, "f": np.float32}
+    kinds: dict[str, Any] = {"u": np.uint8, "b": np.uint8, "i": np.int32, "f": np.float32}
     if array.dtype.kind not in kinds:
         raise TypeError(f"expected numbers, strings, lists, arrays or tensors as state, got {type(value).__name__}")
-    array = np.ascontiguousarray(array, dtype=kinds[array.dtype.kind])
+    kind, limits_of = kinds[array.dtype.kind], np.finfo if array.dtype.kind == "f" else np.iinfo
+    limits: Any = limits_of(kind)
+    numbers = array[np.isfinite(array)]
+    for worst in (numbers.min(), numbers.max()) if numbers.size else ():
+        if not limits.min <= worst <= limits.max:
+            raise ValueError(f"expected numbers that fit into {kind.__name__}, got {worst}; scale or convert them")
+    array = np.ascontiguousarray(array, dtype=kind)
     return {"shape": array.shape, "dtype": array.dtype.name, "data": base64.b64encode(array.tobytes()).decode()}

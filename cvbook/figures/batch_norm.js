@@ -53,7 +53,7 @@ export default {
     const { controls, picture, readout } = cv.mount(el);
     const { shape: [B, C, side], data } = cv.array(model.get("maps"));
     const shape = [B, C, side * side], values = Array.from(data);
-    const TILE = 44, STEP = 50, LEFT = 68, TOP = 42, WIDTH = LEFT + C * STEP + 4, HEIGHT = TOP + B * STEP + 4;
+    const TILE = 44, STEP = 56, LEFT = 68, TOP = 42, WIDTH = LEFT + C * STEP, HEIGHT = TOP + B * STEP;
     const divisors = [];
     for (let n = 2; n < C; n++) if (C % n === 0) divisors.push([n, `${n} channels`]);
     const size = cv.select(model, { key: "perGroup", label: "In a group", options: divisors });
@@ -63,8 +63,11 @@ export default {
     );
 
     const at = (b, c) => [LEFT + c * STEP, TOP + b * STEP];
-    const drawing = cv.svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, width: WIDTH * 1.35 });
+    const drawing = cv.svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, width: WIDTH * 1.3 });
     drawing.append(cv.svg("text", { x: LEFT, y: 14 }, "channels →"));
+    [["orange", "below 0", 186], ["blue", "above 0", 90]].forEach(([color, words, fromRight]) => drawing.append(
+      cv.svg("rect", { x: WIDTH - fromRight, y: 3, width: 12, height: 12, fill: `var(--${color})` }),
+      cv.svg("text", { x: WIDTH - fromRight + 18, y: 14 }, words)));
     const tiles = [];
     for (let c = 0; c < C; c++) {
       drawing.append(cv.svg("text", { x: LEFT + c * STEP + TILE / 2, y: 34, "text-anchor": "middle" }, String(c + 1)));
@@ -98,8 +101,8 @@ export default {
       unit: () => STEP * (drawing.getBoundingClientRect().width / WIDTH || 1),
     });
     drawing.style.touchAction = "pan-y"; // a tap chooses; a page of this height must still scroll
-    const marker = cv.svg("rect", { width: TILE + 6, height: TILE + 6, rx: 4, fill: "none", stroke: "var(--ink)",
-      "stroke-width": 3, "pointer-events": "none" });
+    const marker = cv.svg("rect", { width: TILE + 11, height: TILE + 11, rx: 6, fill: "none", stroke: "var(--ink)",
+      "stroke-width": 2.5, "pointer-events": "none" }); // around the green frame, not over it
     drawing.append(marker);
     picture.append(drawing);
 
@@ -118,8 +121,8 @@ export default {
         });
       }
       const [x, y] = at(...tile);
-      marker.setAttribute("x", x - 3);
-      marker.setAttribute("y", y - 3);
+      marker.setAttribute("x", x - 5.5);
+      marker.setAttribute("y", y - 5.5);
       const { mean, variance, count } = statistics(values, shape, kind, perGroup, tile);
       const who = {
         batch: "this channel in all images",
@@ -127,9 +130,12 @@ export default {
         instance: "this channel of this image alone",
         group: `${perGroup} neighboring channels of this image`,
       }[kind];
+      const map = statistics(shown, shape, "instance", 1, tile);
+      const after = model.get("normalized") ? " After normalization the framed maps together have mean 0 and standard " +
+        `deviation 1, and the chosen map alone ${(Math.round(100 * map.mean) / 100 + 0).toFixed(2)} and ${Math.sqrt(map.variance).toFixed(2)}.` : "";
       readout.textContent = `${NAMES[kind]} normalization: image ${tile[0] + 1}, channel ${tile[1] + 1} shares one mean with ` +
         `the framed maps: ${who}, ${count} numbers. Their mean is ${mean.toFixed(2)} and their standard deviation ` +
-        `${Math.sqrt(variance).toFixed(2)}. The whole batch has ${countMeans(kind, B, C, perGroup)} means.`;
+        `${Math.sqrt(variance).toFixed(2)}. The whole batch has ${countMeans(kind, B, C, perGroup)} means.` + after;
     }
     for (const key of ["kind", "perGroup", "normalized", "image", "channel"]) model.on("change:" + key, draw);
     draw();

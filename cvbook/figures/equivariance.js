@@ -50,13 +50,16 @@ export function maxPool(x, height, width, stride) {
   });
 }
 
-// shrink: "stride", "max" or "blur" (a binomial blur of width 2 * stride - 1 before every stride-th pixel is kept)
+// shrink: "stride" keeps every stride-th pixel; "max" and "blur" halve, and halve again for stride 4, as a network does
 export function featureMap(x, height, width, shrink, stride, padding) {
-  const dense = correlate(x, height, width, KERNEL, 1, padding).map((value) => Math.max(value, 0));
-  if (stride === 1) return dense;
-  if (shrink === "max") return maxPool(dense, height, width, stride);
-  const kernel = blurKernel(shrink === "blur" ? 2 * stride - 1 : 1);
-  return correlate(dense, height, width, kernel, stride, padding === "zeros" ? "reflect" : padding);
+  const border = padding === "zeros" ? "reflect" : padding;
+  let map = correlate(x, height, width, KERNEL, 1, padding).map((value) => Math.max(value, 0));
+  if (shrink === "stride") return correlate(map, height, width, [1], stride, border);
+  for (let done = 1; done < stride; done *= 2) {
+    const rows = height / done, columns = width / done;
+    map = shrink === "max" ? maxPool(map, rows, columns, 2) : correlate(map, rows, columns, blurKernel(3), 2, border);
+  }
+  return map;
 }
 
 // Move a map by a fraction of a pixel: along each axis a phase in its Fourier transform, summed up in closed form.
@@ -77,6 +80,15 @@ export function fractionalShift(x, height, width, dy, dx) {
 }
 
 const norm = (x) => Math.sqrt(x.reduce((sum, value) => sum + value * value, 0));
+
+// A shift in words, and the size of a difference compared with f(x).
+export function inWords(dy, dx) {
+  return `${Math.abs(dy)} ${dy < 0 ? "up" : "down"}, ${Math.abs(dx)} ${dx < 0 ? "left" : "right"}`;
+}
+export function ofSize(error) {
+  if (error > 1) return `${error.toFixed(1)} times the size of f(x)`;
+  return `${error < 5e-7 ? "0" : (100 * error).toFixed(1)} % of the size of f(x)`;
+}
 
 // f(Tx), T'f(x), their difference, its size as a share of |f(x)|, and the share of positions that differ.
 export function compare(x, height, width, dy, dx, shrink, stride, padding) {
@@ -102,8 +114,8 @@ export default {
       cv.slider(model, { key: "dy", label: "Shift down", min: -REACH, max: REACH, format: pixels }),
       cv.select(model, { key: "sampling", label: "The map keeps", options: [
         ["stride 1", "every pixel"], ["stride 2", "every 2nd pixel"], ["max 2", "maximum of 2×2"],
-        ["blur 2", "blur, then every 2nd"], ["stride 4", "every 4th pixel"], ["max 4", "maximum of 4×4"],
-        ["blur 4", "blur, then every 4th"]] }),
+        ["blur 2", "blur, then every 2nd"], ["stride 4", "every 4th pixel"], ["max 4", "maximum of 2×2, twice"],
+        ["blur 4", "blur, then every 2nd, twice"]] }),
     );
     if (!accuracy) { // those networks pad circularly
       controls.append(cv.select(model, { key: "padding", label: "Padding", options: [["circular", "circular (torus)"], "zeros"] }));
@@ -160,17 +172,17 @@ export default {
         return value > 1e-6 * result.top ? [60 + 195 * level, 150 * level, 90 * level] : [0, 0, 0];
       });
       cv.paint(maps[2], red, 3);
-      const percent = result.error < 5e-7 ? "0 %" : `${(100 * result.error).toFixed(1)} %`;
-      const amount = `${dy / stride} down, ${dx / stride} right`;
+      const amount = ofSize(result.error);
       captions[0].textContent = stride > 1 ? `Tx, drag it. Amber: the ${rows}×${columns} pixels a stride of ${stride} starts from` : "Tx: the moved input. Drag it";
       captions[1].textContent = `f(Tx): its map, ${rows}×${columns}`;
-      captions[2].textContent = `T f(x): the first map, moved ${amount}${result.whole ? "" : " (interpolated)"}`;
-      captions[3].textContent = `f(Tx) − T f(x): ${percent} of f(x)`;
+      captions[2].textContent = `T f(x): the first map, moved ${inWords(dy / stride, dx / stride)}${result.whole ? "" : " (interpolated)"}`;
+      captions[3].textContent = `f(Tx) − T f(x): ${amount}`;
       const border = padding === "zeros" ? " Zero padding changes the border." : "";
-      const aliased = result.whole ? "" : ` The shift is no multiple of the stride ${stride}, so the map sees other samples.`;
+      const aliased = result.whole ? "" : ` The shift is no multiple of the stride ${stride}, so the map sees other samples`
+        + (result.error > 1 ? ", here quite unlike the first." : ".");
       const why = dy === 0 && dx === 0 ? " Nothing has moved yet: drag the picture." : border + aliased;
-      readout.textContent = `Shift ${dy} down, ${dx} right: the maps differ at ${Math.round(100 * result.differing)} % of the positions, ` +
-        `by ${percent} of the size of f(x).` + (result.error < 5e-7 && (dy || dx) ? " They agree: f commutes with this shift." : why);
+      readout.textContent = `Shift ${inWords(dy, dx)}: the maps differ at ${Math.round(100 * result.differing)} % of the positions, ` +
+        `by ${amount}.` + (result.error < 5e-7 && (dy || dx) ? " They agree: f commutes with this shift." : why);
       if (plot) plot.replaceChildren(...curves(accuracy, dy, dx));
     }
     for (const key of ["dx", "dy", "sampling", "padding"]) model.on("change:" + key, draw);
@@ -183,7 +195,7 @@ export function accuracyAt(grid, dy, dx) {
   return grid[mod(dy, grid.length)][mod(dx, grid[0].length)];
 }
 
-// The three measured curves along dx, for the current dy, with a marker at the current dx.
+// The measured curves along dx, for the current dy, with a marker at the current dx.
 function curves(accuracy, dy, dx) {
   const left = 44, right = 250, top = 12, bottom = 168, high = 0.9;
   const low = Math.floor(10 * Math.min(...Object.values(accuracy).flat(2))) / 10;
@@ -191,7 +203,7 @@ function curves(accuracy, dy, dx) {
   const py = (value) => bottom - ((value - low) / (high - low)) * (bottom - top);
   const shifts = Array.from({ length: 2 * REACH + 1 }, (_, i) => i - REACH);
   const root = cv.svg("svg", { viewBox: "0 0 400 212", role: "img", style: "width:100%;max-width:470px",
-    "aria-label": "Accuracy of three trained networks against the shift to the right, at the current shift down" });
+    "aria-label": "Accuracy of four trained networks against the shift to the right, at the current shift down" });
   for (let value = high; value > low - 0.05; value -= 0.1) {
     root.append(cv.svg("line", { x1: left, x2: right, y1: py(value), y2: py(value), style: "stroke:var(--line);opacity:.35" }),
       cv.svg("text", { x: left - 6, y: py(value) + 4, "text-anchor": "end" }, Math.round(100 * value) + " %"));
@@ -202,7 +214,8 @@ function curves(accuracy, dy, dx) {
   }
   root.append(cv.svg("text", { x: (left + right) / 2, y: bottom + 36, "text-anchor": "middle" }, `shift right in pixels, at ${String(dy).replace("-", "−")} down`),
     cv.svg("line", { x1: px(dx), x2: px(dx), y1: top, y2: bottom, style: "stroke:var(--ink);stroke-width:1.5;stroke-dasharray:4 3" }));
-  const rows = [["stride", "strided", "--red", ""], ["max", "max-pool", "--green", "5 3"], ["blur", "blur", "--blue", "2 2"]];
+  const rows = [["stride", "strided", "--red", ""], ["max", "max-pool", "--green", "5 3"], ["blur", "blur", "--blue", "2 2"],
+    ["maxblur", "max + blur", "--ink", "8 3 2 3"]].filter(([name]) => accuracy[name]);
   const here = rows.map(([name]) => accuracyAt(accuracy[name], dy, dx));
   const order = here.map((_, i) => i).sort((a, b) => here[b] - here[a]);
   let last = -Infinity;
@@ -215,5 +228,5 @@ function curves(accuracy, dy, dx) {
       cv.svg("circle", { cx: px(dx), cy: py(here[i]), r: 4.5, style: `fill:var(${color})` }),
       cv.svg("text", { x: right + 10, y: last, style: `fill:var(${color});font-weight:600` }, `${text} ${(100 * here[i]).toFixed(1)} %`));
   }
-  return [root, cv.html("figcaption", {}, "Accuracy on 2 000 moved test images (three networks of total stride 4, trained without moving any). Lines every 4 pixels: their period.")];
+  return [root, cv.html("figcaption", {}, "Accuracy on 2 000 moved test images (networks of total stride 4, trained without moving any). Lines every 4 pixels: their period.")];
 }

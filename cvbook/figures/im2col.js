@@ -117,6 +117,12 @@ function grid(matrix, cell, label, tint, pick) {
   return picture;
 }
 
+// A wide grid shrinks to cells of 14 pixels, which can still be read, and scrolls where that is too wide.
+function wide(picture, columns) {
+  picture.style.minWidth = 14 * columns + "px";
+  return cv.html("div", { style: "overflow-x:auto" }, picture);
+}
+
 const titled = (title, ...children) => cv.html("figure", {}, cv.html("figcaption", {}, title), ...children);
 const plural = (count, word) => `${count} ${word}${count === 1 ? "" : "s"}`;
 
@@ -189,14 +195,17 @@ function showColumns(model, parts) {
     });
     parts.picture.replaceChildren(
       titled(`Image, ${plural(channels, "channel")} of ${size}×${size}`, images),
-      titled(`Kernels as rows, ${kernels}×${X.length}`, left),
-      titled(`Patches as columns, ${X.length}×${n * n}`, right),
-      titled(`Their product, ${kernels}×${n * n}`, result),
+      titled(`Kernels as rows, ${kernels}×${X.length}`, wide(left, X.length)),
+      titled(`Patches as columns, ${X.length}×${n * n}`, wide(right, n * n)),
+      titled(`Their product, ${kernels}×${n * n}`, wide(result, n * n)),
       titled(`Each row, folded into a map of ${n}×${n}`, maps));
     const stored = X.length * n * n, given = channels * size * size;
     follow = () => {
       const { step } = state(), at = patch(step, size, k);
       frames.forEach((place) => place(at.row, at.column, step));
+      for (const { parentNode: box } of [right, result]) { // bring the marked column into view
+        if (!box.matches(":hover")) box.scrollLeft = box.scrollWidth * (step + 0.5) / (n * n) - box.clientWidth / 2;
+      }
       parts.readout.textContent = `Patch ${step + 1} starts at row ${at.row + 1}, column ${at.column + 1}. As a column ` +
         `it reads ${X.map((line) => line[step]).join(", ")}. Times kernel 1 it gives ${minus(Y[0][step])}, one pixel of ` +
         `map 1. All patches together hold ${plural(stored, "number")}, ${three(stored / given)} times the image's ` +
@@ -217,14 +226,14 @@ function showCost(model, parts) {
     cv.slider(model, { key: "channels", label: "Channels in and out", min: 0, max: 9, format: (e) => String(2 ** e) }),
     cv.slider(model, { key: "batch", label: "Images in a batch", min: 0, max: 6, format: (e) => String(2 ** e) }));
 
-  function bars(title, values, say, low, high) {
-    const width = 320, line = 46;
+  function bars(title, values, say, low, high, ticks) {
+    const width = 300, line = 46, x = (power) => (power - low) / (high - low) * width;
     const best = Math.min(...values.filter(([, value]) => value !== null).map(([, value]) => value));
     const heard = values.map(([name, value]) => `${name} ${value === null ? "not possible" : say(value)}`).join(", ");
-    const picture = cv.svg("svg", { viewBox: `0 0 ${width} ${4 * line}`, width, role: "img",
+    const picture = cv.svg("svg", { viewBox: `0 0 ${width} ${4 * line + 16}`, width, role: "img",
       "aria-label": `${title}: ${heard}` });
     values.forEach(([name, value], i) => {
-      const length = value ? Math.max(3, (Math.log10(value) - low) / (high - low) * width) : 0;
+      const length = value ? Math.max(3, x(Math.log10(value))) : 0;
       picture.append(
         cv.svg("text", { x: 0, y: i * line + 14 }, name),
         cv.svg("text", { x: width, y: i * line + 14, "text-anchor": "end" },
@@ -232,6 +241,12 @@ function showCost(model, parts) {
         cv.svg("rect", { x: 0, y: i * line + 20, width, height: 14, fill: "var(--panel)" }),
         cv.svg("rect", { x: 0, y: i * line + 20, width: length, height: 14,
           fill: value === best ? "var(--green)" : "var(--blue)" }));
+    });
+    ticks.forEach((name, i) => {
+      const at = x(3 * (i + 1));
+      values.forEach((_, row) => picture.append(cv.svg("line", { x1: at, x2: at, y1: row * line + 20, y2: row * line + 34,
+        stroke: "var(--line)" })));
+      picture.append(cv.svg("text", { x: at, y: 4 * line + 8, "text-anchor": "middle", style: "font-size:12px" }, name));
     });
     return titled(title, picture);
   }
@@ -241,8 +256,10 @@ function showCost(model, parts) {
     const batch = 2 ** model.get("batch"), cost = costs({ side, k, channels, kernels: channels, batch });
     const list = (what) => Object.entries(METHODS).map(([key, name]) => [name, cost[key] && cost[key][what]]);
     parts.picture.replaceChildren(
-      bars("Multiplications (logarithmic bars, least in green)", list("multiplications"), words, 1, 16),
-      bars("Memory besides image, kernels and result (same)", list("bytes"), memory, 1, 14));
+      bars("Multiplications (log scale, least in green)", list("multiplications"), words, 1, 16,
+        ["thousand", "million", "billion", "trillion"]),
+      bars("Memory besides image, kernels, result", list("bytes"), memory, 1, 14,
+        ["1 kB", "1 MB", "1 GB", "1 TB"]));
     const times = (a, b) => three(a >= b ? a / b : b / a), direct = cost.direct.multiplications;
     const spectra = cost.fft.multiplications, tiles = cost.winograd?.multiplications;
     parts.readout.textContent = `im2col stores every input value up to ${k}×${k} = ${k * k} times: ` +

@@ -160,8 +160,8 @@ function render({ model, el }) {
   const bySum = cv.button("", () => { set({ divisor: total() }); own(); }, { class: "kp-wide" });
   const sum = cv.html("div", { class: "kp-value" }), value = cv.html("div", { class: "kp-value" }),
     swatch = cv.html("div", { class: "kp-swatch" });
-  const sums = cv.html("div", { class: "kp-sums" }, part("Pixels under it", pixels), op("×"), editPart, appliedOp,
-    appliedPart, op("="), part("Products", products), part("Their sum", sum,
+  const sums = cv.html("div", { class: "kp-sums" }, editPart, appliedOp, appliedPart, op("×"),
+    part("Pixels under it", pixels), op("="), part("Products", products), part("Their sum", sum,
       cv.html("div", { class: "kp-row" }, "÷", divisor), bySum, cv.html("div", { class: "kp-row" }, "=", value, swatch)));
   const more = cv.html("div", { class: "cv-controls" },
     cv.select(model, { key: "photo", label: "Photograph", options: names.map((name, index) => [index, name]) }),
@@ -219,7 +219,10 @@ function render({ model, el }) {
       const cell = cv.html("input", { type: "number", step: "any", min: -99, max: 99, value: x,
         "aria-label": `row ${Math.floor(index / k) + 1}, column ${index % k + 1}` });
       cell.addEventListener("focus", () => choose(index));
-      cell.addEventListener("input", () => { if (number(cell) !== null) put(index, number(cell)); });
+      cell.addEventListener("input", () => { // an emptied cell counts as 0, a number beyond 99 as 99
+        put(index, number(cell) ?? 0);
+        if (Math.abs(number(cell)) > 99) cell.value = get("kernel")[index];
+      });
       cell.addEventListener("blur", () => { cell.value = get("kernel")[index]; });
       return cell;
     });
@@ -248,7 +251,7 @@ function render({ model, el }) {
     output.canvas.setAttribute("aria-label", `the photograph after the kernel: ${name}`);
     for (const chip of chips.children) chip.setAttribute("aria-pressed", chip.dataset.name === name);
     if (number(divisor) !== +get("divisor")) divisor.value = get("divisor");
-    bySum.textContent = `÷ by the sum, ${format(total())}`;
+    bySum.textContent = total() === 0 ? "weights sum to 0" : `÷ ${format(total())}: weights sum to 1`;
     bySum.disabled = total() === 0 || total() === +get("divisor");
     appliedPart.style.display = appliedOp.style.display = flip ? "" : "none";
     move(+get("row"), +get("col"));

@@ -3,7 +3,7 @@
 
 const PRESETS = {
   five: ["Five 3×3 convolutions", Array(5).fill([3, 1, 1, 1])],
-  dilated: ["Four 3×3, dilation 1, 2, 4, 8", [1, 2, 4, 8].map((d) => [3, 1, d, d])],
+  four: ["Four 3×3 convolutions", Array(4).fill([3, 1, 1, 1])],
   stem: ["ResNet stem and first stage", [[7, 2, 1, 3], [3, 2, 1, 1], ...Array(4).fill([3, 1, 1, 1])]],
   alexnet: ["AlexNet features", [[11, 4, 1, 2], [3, 2, 1, 0], [5, 1, 1, 2], [3, 2, 1, 0], ...Array(3).fill([3, 1, 1, 1]),
     [3, 2, 1, 0]]],
@@ -66,7 +66,7 @@ export default {
     const preset = cv.select(model, { key: "preset", label: "Network",
       options: [...Object.entries(PRESETS).map(([key, [name]]) => [key, name]), ["own", "Your own stack"]] });
     const layer = cv.select(model, { key: "layer", label: "Layer to edit", options: [["0", "1"]] });
-    const sliders = [["kernel", 11], ["stride", 4], ["dilation", 4]].map(([key, max]) =>
+    const sliders = [["kernel", 11], ["stride", 4], ["dilation", 12]].map(([key, max]) =>
       cv.slider(model, { key, label: key[0].toUpperCase() + key.slice(1), min: 1, max }));
     const add = cv.button("Add a layer", () => { edit(() => { layers.push([3, 1, 1, 1]); chosen = layers.length - 1; }); });
     const remove = cv.button("Remove this layer", () => {
@@ -74,10 +74,10 @@ export default {
     });
     controls.append(preset, layer, ...sliders, add, remove, cv.checkbox(model, { key: "weight", label: "Show weights" }));
 
-    const cone = cv.svg("svg", { viewBox: "0 0 360 300", width: 360, role: "img",
+    const cone = cv.svg("svg", { viewBox: "0 0 360 300", width: 324, role: "img",
       "aria-label": "Cross-section: one unit at the top, the pixels it sees at the bottom" });
     const canvas = cv.canvas(side, side, "Photograph with the field of the unit");
-    canvas.style.width = Math.min(2 * side, 300) + "px";
+    canvas.style.width = Math.min(2 * side, 270) + "px"; // as high as the side view, and beside it on a page
     const frame = cv.html("div", { style: "display:inline-block; border-radius:4px" }, canvas);
     cv.draggable(frame, { label: "Output unit; move it with the arrow keys", unit: () => Math.max(4,
       recursion(layers).at(-1).stride * canvas.clientWidth / side),

@@ -76,7 +76,7 @@ const CELL = 23;
 export default {
   render({ model, el }) {
     const start = { n: 7, kernel: 3, stride: 2, padding: 1, dilation: 1, mode: "zeros", channels: 1, groups: 1, out: 0,
-      row: 0, column: 0, taps: 9, predict: false, guess: 0 };
+      row: 0, column: 0, taps: 9, predict: false, guess: 0, more: true };
     for (const key in start) if (model.get(key) === undefined) model.set(key, start[key]);
     const { controls, picture, readout } = cv.mount(el), { html, svg } = cv;
     const get = (key) => (key === "mode" ? model.get(key) : +model.get(key));
@@ -97,10 +97,12 @@ export default {
       draw();
       (wrong ? guess : taps).querySelector("input").focus(); // the button is now disabled
     });
+    const more = html("details", { open: get("more") > 0, style: "flex:1 1 100%" },
+      html("summary", { style: "cursor:pointer;font-size:14px;min-height:28px" }, "dilation, border, channels, groups"),
+      html("div", { class: "cv-controls", style: "margin:0" }, slide("dilation", "dilation d", 1, 3), border,
+        slide("channels", "input channels", 1, 4), groups, out));
     controls.append(slide("n", "input size n", 4, 10), slide("kernel", "kernel k", 1, 5), slide("stride", "stride s", 1, 4),
-      slide("padding", "padding p", 0, 3), slide("dilation", "dilation d", 1, 3), border,
-      slide("channels", "input channels", 1, 4), groups, out,
-      cv.checkbox(model, { key: "predict", label: "predict first" }), guess, check);
+      slide("padding", "padding p", 0, 3), cv.checkbox(model, { key: "predict", label: "predict first" }), guess, check, more);
     for (const input of controls.querySelectorAll("input[type=range]")) input.style.width = "min(9rem, 34vw)";
     const formula = html("p", { style: "margin:0 0 .4rem" });
     const sums = html("div", { style: "font-family:ui-monospace,monospace;font-size:14px;overflow-wrap:anywhere" });
@@ -211,8 +213,8 @@ export default {
     function words(t, m, hidden, mine, products) {
       const { n, kernel: k, stride: s, padding: p, dilation: d } = t, room = n + 2 * p - span(k, d);
       const filled = `⌊(${n} + 2·${p} − ${d}·(${k} − 1) − 1) / ${s}⌋ + 1`;
-      formula.textContent = "Output size = ⌊(n + 2p − d(k − 1) − 1) / s⌋ + 1" + (hidden ? " = ?"
-        : m ? ` = ${filled} = ⌊${room} / ${s}⌋ + 1 = ${m}` : `: the taps span ${span(k, d)} pixels, the padded input has ${n + 2 * p}; no window fits.`);
+      formula.textContent = "Output size = " + (hidden ? "?" : "⌊(n + 2p − d(k − 1) − 1) / s⌋ + 1"
+        + (m ? ` = ${filled} = ⌊${room} / ${s}⌋ + 1 = ${m}` : `: the taps span ${span(k, d)} pixels, the padded input has ${n + 2 * p}; no window fits.`));
       sums.replaceChildren();
       let total = 0;
       for (const c of mine) {

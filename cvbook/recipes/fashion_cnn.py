@@ -110,8 +110,8 @@ class FashionCNN(nn.Module):
         )  # 26 -> 13 -> 6 -> 3
         self.head = nn.Linear(widths[-1], 10, bias=False)
         if dirac:
-            for block in self.blocks:
-                for conv in (block.conv1, block.conv2):
+            for conv in self.blocks.modules():
+                if isinstance(conv, nn.Conv2d):
                     nn.init.dirac_(conv.weight[: conv.in_channels])
 
     def forward(self, x: Tensor) -> Tensor:

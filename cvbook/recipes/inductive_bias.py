@@ -1,8 +1,8 @@
 """Accuracy against parameters for three families of networks, trained alike on Fashion-MNIST.
 
-Run: ``python -m cvbook.recipes.inductive_bias`` (about 10 min). Every network sees the same 10 000 images for the same
-number of epochs, with the same optimizer and schedule, at the better of two learning rates. What is stored is the table
-of results; the lesson *Inductive bias* trains some of its rows again.
+Run: ``python -m cvbook.recipes.inductive_bias`` (about three quarters of an hour). Every network sees the same 10 000
+images for the same number of epochs, with the same optimizer and schedule, at the better of two learning rates. What is
+stored is the table of results; the lesson *Inductive bias* trains some of its rows again.
 """
 
 from __future__ import annotations
@@ -30,11 +30,12 @@ def mlp(width: int) -> nn.Module:
 
 
 def lenet(width: int) -> nn.Module:
-    """Two convolutions with pooling, then dense layers: LeNet's plan, with ReLU and max pooling."""
+    """Two convolutions with pooling, then dense layers; ReLU and max pooling."""
     return nn.Sequential(
         nn.Conv2d(1, width, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2),  # 28 -> 14
         nn.Conv2d(width, 2 * width, 5), nn.ReLU(), nn.MaxPool2d(2),  # 14 -> 10 -> 5
-        nn.Flatten(), nn.Linear(2 * width * 25, 4 * width), nn.ReLU(), nn.Linear(4 * width, 10),
+        nn.Flatten(), nn.Linear(2 * width * 25, 4 * width), nn.ReLU(),
+        nn.Linear(4 * width, 10),
     )  # fmt: skip
 
 
@@ -56,10 +57,10 @@ class Block(nn.Module):
 
 
 def resnet(width: int) -> nn.Module:
-    """A small residual network: three blocks, 28 -> 14 -> 7, a global average, one dense layer."""
+    """Three residual blocks, 28 -> 14 -> 7, a global average, one dense layer."""
     return nn.Sequential(
-        nn.Conv2d(1, width, 3, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(),  # 28 -> 14
-        Block(width, width, 1), Block(width, 2 * width, 2), Block(2 * width, 4 * width, 1),  # 14 -> 7
+        nn.Conv2d(1, width, 3, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(),
+        Block(width, width, 1), Block(width, 2 * width, 2), Block(2 * width, 4 * width, 1),
         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4 * width, 10),
     )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Two small experiments of the lesson "Pooling and normalization", three seeds each (a few minutes on two cores).
+"""Two small experiments of the lesson "Pooling and normalization", three seeds each (half an hour on two cores).
 
 ``python -m cvbook.recipes.pooling_normalization`` stores every accuracy, and the networks of seed 0 in half precision.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -19,14 +20,16 @@ from cvbook.train import accuracy, fit
 DOWN: dict[str, Callable[[], nn.Module]] = {
     "none": nn.Identity, "stride": nn.Identity, "max": lambda: nn.MaxPool2d(2),
     "overlapping": lambda: nn.MaxPool2d(3, stride=2, padding=1), "average": lambda: nn.AvgPool2d(2),
+    "max, full size": lambda: nn.MaxPool2d(3, stride=1, padding=1),
 }  # fmt: skip
+SHORT = ("none", "stride", "max", "overlapping", "average")
 PLACES = ("none", "before", "after")
 RATES = (0.02, 0.1, 0.3)
 
 
 def pooling_network(kind: str) -> nn.Sequential:
     """Two convolutions, each followed by one way of halving the side (or none), and a linear head."""
-    stride, side = (2 if kind == "stride" else 1), (28 if kind == "none" else 7)
+    stride, side = (2 if kind == "stride" else 1), (28 if kind in ("none", "max, full size") else 7)
     return nn.Sequential(
         nn.Conv2d(1, 16, 3, stride=stride, padding=1), nn.ReLU(), DOWN[kind](),
         nn.Conv2d(16, 32, 3, stride=stride, padding=1), nn.ReLU(), DOWN[kind](),
@@ -64,31 +67,43 @@ def descend(
     model.eval()
 
 
-def main(*, n: int = 2000, epochs: int = 12, many: int = 3000, passes: int = 3, seeds: int = 3, name: str = "") -> None:
-    """Run both experiments and store them as ``pooling`` and ``bn_placement``.
+def main(
+    *,
+    n: int = 2000,
+    epochs: tuple[int, int] = (12, 40),
+    many: int = 3000,
+    passes: int = 3,
+    seeds: int = 3,
+    name: str = "",
+) -> None:
+    """Run both experiments and store them as ``pooling``, ``pooling_long`` and ``bn_placement``.
 
     Args:
-        n, epochs: images and passes of the pooling experiment.
+        n, epochs: images of the pooling experiment, and passes of its short and its long schedule.
         many, passes: the same for the placement of batch normalization.
         seeds: how many.
         name: put before the names of what is stored (a test uses its own).
     """
     images, labels = fashion_mnist()
     test_images, test_labels = fashion_mnist("test")
-    for title, run in (("pooling", _pooling), ("bn_placement", _placement)):
+    runs = (
+        ("pooling", partial(_pooling, SHORT), n, epochs[0]),
+        ("pooling_long", partial(_pooling, tuple(DOWN)), n, epochs[1]),
+        ("bn_placement", _placement, many, passes),
+    )
+    for title, run, size, rounds in runs:
         started = time.perf_counter()
         tensors: dict[str, Tensor] = {}
-        size, rounds = (n, epochs) if title == "pooling" else (many, passes)
         table = run(images[:size], labels[:size], test_images, test_labels, rounds, seeds, tensors)
         seconds = round(time.perf_counter() - started)
         facts = {"images": size, "epochs": rounds, "seed": list(range(seeds)), "seconds": seconds, "metrics": table}
         weights.save(name + title, tensors, recipe="cvbook.recipes.pooling_normalization", **facts)
 
 
-def _pooling(images, labels, test_images, test_labels, epochs, seeds, tensors) -> dict[str, list[list[float]]]:
+def _pooling(kinds, images, labels, test_images, test_labels, epochs, seeds, tensors) -> dict[str, list[list[float]]]:
     """``{kind: [[train accuracy, test accuracy] for each seed]}``."""
     table: dict[str, list[list[float]]] = {}
-    for kind in DOWN:
+    for kind in kinds:
         for seed in range(seeds):
             torch.manual_seed(seed)
             model = pooling_network(kind)

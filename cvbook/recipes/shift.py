@@ -1,8 +1,8 @@
-"""Train the networks of the lesson on equivariance: three ways to halve a map, two paddings, three seeds.
+"""Train the networks of the lesson on equivariance: four ways to halve a map, two paddings, three seeds.
 
-Run: ``python -m cvbook.recipes.shift`` (18 networks, 12 to 74 s each on two busy CPU cores). Each checkpoint
-``shift_stride``, ``shift_max``, ``shift_blur`` holds six of them, under ``PADDING.SEED.``; its card says how accurate
-each is when the 2 000 test images are moved.
+Run: ``python -m cvbook.recipes.shift`` (24 networks, 12 to 74 s each on two busy CPU cores). Each checkpoint
+``shift_stride``, ``shift_max``, ``shift_blur``, ``shift_maxblur`` holds six of them, under ``PADDING.SEED.``; its card
+says how accurate each is when the 2 000 test images are moved.
 """
 
 from __future__ import annotations

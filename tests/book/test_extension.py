@@ -17,7 +17,9 @@ bibtex_bibfiles, bibtex_cite_id = ["references.bib"], "cite-{key}"
 html_theme, nitpicky, html_theme_options = "sphinx_book_theme", True, {"repository_url": "https://github.com/example/book"}
 exclude_patterns = ["_build"]
 """
-BIB = """@article{luo2016understanding, author = {Luo, Wenjie and Li, Yujia}, title = {Understanding the field},
+BIB = """@article{unread, author = {Nobody, Ann}, title = {Not linked}, journal = {Papers}, year = {2020},
+url = {https://arxiv.org/abs/2001.00001}}
+@article{luo2016understanding, author = {Luo, Wenjie and Li, Yujia}, title = {Understanding the field},
 journal = {Papers}, year = {2016}, url = {https://arxiv.org/abs/1701.04128}}"""
 LESSON = """# Shapes
 
@@ -69,6 +71,14 @@ api
 
 ```{lessons}
 ```
+
+```{unpublished}
+Not published yet.
+```
+
+    git clone REPOSITORY-URL
+
+[Issues](REPOSITORY-URL/issues)
 """
 API = "# API\n\n```{eval-rst}\n.. automodule:: json\n   :members: dumps\n```\n"
 
@@ -105,7 +115,7 @@ def _build(folder: Path, files: dict[str, str]) -> tuple[Path, str]:
 def book(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("book")
     (folder / "notebooks" / "01_a").mkdir(parents=True)
-    pages = {"index.md": INDEX, "bibliography.md": "# Papers\n\n```{bibliography}\n:all:\n```\n", "api.md": API}
+    pages = {"index.md": INDEX, "bibliography.md": "# Papers\n\n```{bibliography}\n```\n", "api.md": API}
     built, warnings = _build(folder, pages)
     assert not [line for line in warnings.splitlines() if "reference target" not in line], warnings
     return built
@@ -158,6 +168,32 @@ def test_a_link_to_a_listed_paper_becomes_a_citation(lesson: str, book: Path) ->
     assert 'href="https://arxiv.org/abs/1701.04128"' in bibliography  # here the link leads to the paper
 
 
+def test_the_bibliography_lists_what_is_linked_and_nothing_else(book: Path) -> None:
+    bibliography = (book / "bibliography.html").read_text(encoding="utf-8")
+    assert bibliography.count('id="cite-') == 1
+    assert "Not linked" not in bibliography
+
+
+def test_a_paper_linked_later_enters_the_bibliography(tmp_path: Path) -> None:
+    (tmp_path / "notebooks" / "01_a").mkdir(parents=True)
+    pages = {"index.md": INDEX, "bibliography.md": "# Papers\n\n```{bibliography}\n```\n", "api.md": API}
+    _build(tmp_path, pages)
+    built, _ = _build(tmp_path, {"index.md": INDEX + "\n[Nobody 2020](https://arxiv.org/abs/2001.00001)\n"})
+    assert "Not linked" in (built / "bibliography.html").read_text(encoding="utf-8")
+
+
+def test_pages_know_the_address_and_whether_it_is_a_placeholder(book: Path, tmp_path: Path) -> None:
+    index = (book / "index.html").read_text(encoding="utf-8")
+    assert "git clone https://github.com/example/book" in index
+    assert 'href="https://github.com/example/book/issues"' in index
+    assert "Not published yet." in index
+    (tmp_path / "notebooks" / "01_a").mkdir(parents=True)
+    built, _ = _build(tmp_path, {"conf.py": CONF.replace("com/example/", "com/someone/"), "index.md": INDEX})
+    published = (built / "index.html").read_text(encoding="utf-8")
+    assert "git clone https://github.com/someone/book" in published
+    assert "Not published yet." not in published
+
+
 def test_other_links_stay(lesson: str) -> None:
     assert 'href="https://example.com/x"' in lesson
 
@@ -174,7 +210,7 @@ def test_the_lessons_table_shows_what_was_measured(book: Path) -> None:
     index = (book / "index.html").read_text(encoding="utf-8")
     row = re.search(r"<tr[^>]*><td[^>]*><p><a[^>]*01_shapes.html.*?</tr>", index, re.DOTALL)
     assert row
-    assert re.findall(r"<p>([^<]+)</p>", row[0]) == ["12", "345 MB", "1", "1"]
+    assert re.findall(r"<p>([^<]+)</p>", row[0]) == ["12", "345", "1", "1"]
 
 
 def test_a_missing_figure_is_a_warning(tmp_path: Path) -> None:

@@ -39,6 +39,18 @@ def test_every_command_exists(page: str) -> None:
     assert named <= targets
 
 
+def test_the_link_to_read_online_is_that_of_github_pages_and_called_a_placeholder_while_it_is_one() -> None:
+    owner, name = CONFIG["repository"]["url"].removeprefix("https://github.com/").split("/")
+    assert f"[Read it online](https://{owner}.github.io/{name}/)" in README
+    assert ("Not published yet" in README) == (owner == "example")
+
+
+def test_every_workflow_is_explained() -> None:
+    contributing = (ROOT / "book" / "contributing.md").read_text(encoding="utf-8")
+    named = re.findall(r"^\| `(\w+)` \| .*(?:week|push)", contributing, re.MULTILINE)
+    assert sorted(named) == sorted(path.stem for path in (ROOT / ".github" / "workflows").glob("*.yml"))
+
+
 def test_every_relative_link_exists() -> None:
     for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
         assert (ROOT / target).exists(), target

@@ -35,12 +35,14 @@ def mask(x, keep):
         (lambda x, p, t: x * mask(x, p) / p if t else x, "not to keep"),
         (lambda x, p, t: x * mask(x, 1 - p) / p if t else x, "divided by p"),
         (lambda x, p, t: x * mask(x, 1 - p) * (1 - p) if t else x, "multiplied by 1 - p"),
-        (lambda x, p, t: by_mask(x, p, True), "at test time"),
+        (lambda x, p, t: by_mask(x, p, True), "still on at test time"),
         (lambda x, p, t: x * mask(x[:, :1], 1 - p) / (1 - p) if t else x, "whole rows or columns"),
         (lambda x, p, t: x, "nothing is dropped"),
         (lambda x, p, t: 0 * x, "everything is dropped"),
         (lambda x, p, t: F.dropout(x, 0.4, t), "of the numbers"),
-        (lambda x, p, t: [1.0], "expected a tensor of shape"),
+        (lambda x, p, t: [1.0], "expected a tensor, got list"),
+        (lambda x, p, t: x[:3], "expected a tensor of shape (400, 100), got (3, 100)"),
+        (lambda x, p, t: by_mask(x, p, t).numpy(), "expected a tensor, got ndarray: use torch.rand_like(x)"),
         (
             lambda x, p, t: (
                 x * (torch.rand(x.shape, generator=torch.Generator().manual_seed(0)) >= p) / (1 - p) if t else x
@@ -90,6 +92,23 @@ def one_coin(images, generator):
     return images.flip(3) if torch.rand(1, generator=generator) < 0.5 else images
 
 
+def first_half(images, generator):
+    return torch.cat([images[:200].flip(3), images[200:]])
+
+
+def every_second(images, generator):
+    return torch.where(torch.arange(len(images))[:, None, None, None] % 2 == 0, images, images.flip(3))
+
+
+def own_seed(images, generator):
+    torch.manual_seed(0)
+    return torch.where(torch.rand(len(images), 1, 1, 1) < 0.5, images, images.flip(3))
+
+
+def again_and_again(images, generator):
+    return augmentation.horizontal_flip(images, torch.Generator().manual_seed(generator.initial_seed()))
+
+
 def in_place(images, generator):
     coin = torch.rand(len(images), generator=generator) < 0.5
     images[coin] = images[coin].flip(3)
@@ -102,8 +121,12 @@ def in_place(images, generator):
         (one_coin, "share one coin"),
         (in_place, "were changed"),
         (augmentation.vertical_flip, "top to bottom"),
-        (lambda images, generator: images.flip(3), "share one coin"),
-        (lambda images, generator: images, "share one coin"),
+        (lambda images, generator: images.flip(3), "every image is flipped"),
+        (lambda images, generator: images, "no image is flipped"),
+        (first_half, "different seeds flip the same images"),
+        (every_second, "different seeds flip the same images"),
+        (own_seed, "different seeds flip the same images"),
+        (again_and_again, "two batches in a row are flipped alike"),
         (lambda images, generator: by_mask(images, 0.5, True), "neither themselves nor mirrored"),
         (
             lambda images, generator: torch.where(torch.rand(400, 1, 1, 1) < 0.5, images, images.flip(3)),

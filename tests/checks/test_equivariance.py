@@ -33,8 +33,8 @@ def test_commutes_accepts_the_measured_table() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"ReLU": "neither"}, "each pixel alone"),
-        ({"zero-padded convolution": "equivariant"}, "zeros that do not move"),
+        ({"ReLU": "neither"}, "ReLU: measured, it is equivariant, not neither: it acts on each pixel alone"),
+        ({"zero-padded convolution": "equivariant"}, "it is neither, not equivariant: at the border it reads zeros"),
         ({"every 2nd pixel, shift 1": "equivariant"}, "even shifts only"),
         ({"every 2nd pixel, shift 2": "neither"}, "same pixels"),
         ({"global average": "equivariant"}, "no position is left"),
@@ -51,7 +51,9 @@ def test_commutes_names_the_mistake(change: dict[str, str], message: str) -> Non
 
 def test_commutes_unattempted() -> None:
     assert check.commutes(dict.fromkeys(TRUTH, None)).state == "not attempted"
-    assert check.commutes(TRUTH | {"ReLU": ...}).state == "not attempted"
+    verdict = check.commutes(TRUTH | {"global average": ...})
+    assert verdict.state == "not attempted"
+    assert verdict.message == "still empty: global average"
 
 
 def by_rolls(x: Tensor) -> Tensor:
@@ -63,7 +65,16 @@ def _pool(x: Tensor, kernel: Tensor, mode: str = "circular") -> Tensor:
     return F.conv2d(F.pad(x, (1, 1, 1, 1), mode=mode), kernel.expand(3, 1, 3, 3), groups=3)
 
 
-@pytest.mark.parametrize("answer", [by_rolls, lambda x: blur_pool(x, padding_mode="circular")])
+def in_float32(x: Tensor) -> Tensor:
+    return _pool(x, torch.outer(torch.tensor([1.0, 2, 1]), torch.tensor([1.0, 2, 1])) / 16)[..., ::2, ::2]
+
+
+def in_float64(x: Tensor) -> Tensor:
+    row = torch.tensor([1.0, 2, 1], dtype=torch.float64) / 4  # as in the lesson
+    return _pool(x, torch.outer(row, row))[..., ::2, ::2]
+
+
+@pytest.mark.parametrize("answer", [by_rolls, lambda x: blur_pool(x, padding_mode="circular"), in_float32, in_float64])
 def test_blurred_accepts(answer: Callable[[Tensor], Tensor]) -> None:
     assert check.blurred(answer).passed
 
@@ -81,6 +92,8 @@ def test_blurred_accepts(answer: Callable[[Tensor], Tensor]) -> None:
         (lambda x: _pool(x, blur_kernel(3), "constant")[..., ::2, ::2], "padded with zeros"),
         (lambda x: blur_pool(x), "reflected"),
         (lambda x: _pool(x, blur_kernel(3))[..., 1::2, 1::2], "number 0"),
+        (lambda x: ((x.roll(1, -1) + 2 * x + x.roll(-1, -1)) / 4)[..., ::2, ::2], "along the rows only"),
+        (lambda x: ((x.roll(1, -2) + 2 * x + x.roll(-1, -2)) / 4)[..., ::2, ::2], "along the columns only"),
         (lambda x: by_rolls(x).sum(1, keepdim=True).expand(-1, 3, -1, -1), "mixed"),
     ],
 )
@@ -105,15 +118,18 @@ def test_period_accepts(answer: Callable[[list[int]], int]) -> None:
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        (lambda s: 0, "expected 4"),
-        (max, "largest"),
-        (lambda s: sum(s) + 1, "expected 4"),
-        (lambda s: s[-1], "largest stride"),
-        (lambda s: math.lcm(*s), "got 2"),
-        (lambda s: 4 if s == [2, 2] else sum(s), "sum"),
-        (lambda s: 4 if s == [2, 2] else s[-1], "last"),
-        (lambda s: math.prod(s) if 2 not in s or s == [2, 2] else math.lcm(*s), "least common multiple"),
+        (lambda s: 0, "expected 12 for strides [2, 3, 2], got 0. Each"),
+        (lambda s: sum(s) + 1, "got 8. Each"),
+        (max, "the largest stride"),
+        (sum, "the sum"),
+        (len, "number of layers"),
+        (lambda s: s[0], "the first stride"),
+        (lambda s: s[-1], "the last stride"),
+        (lambda s: math.lcm(*s), "got 6; this is the least common multiple"),
+        (lambda s: math.prod(s) / 2, "half the product"),
+        (lambda s: math.prod(s) // 2, "half the product, rounded down"),
         (lambda s: 2 * math.prod(s), "twice"),
+        (lambda s: math.prod(s) if s != [2, 2] else 2, "expected 4 for strides [2, 2], got 2. Each"),
     ],
 )
 def test_period_names_the_mistake(answer: Callable[[list[int]], int], message: str) -> None:
@@ -166,7 +182,20 @@ def test_blur_width_agrees_with_a_direct_search() -> None:
     assert check.blur_width(right).passed
     assert check.blur_width(float(right)).passed
     assert "still" in check.blur_width(right - 1).message
-    assert "still" in check.blur_width(0).message
+    assert "not an error" in check.blur_width(0.04).message
+    sobel = torch.tensor([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]])[None, None]
+    framed = F.pad(x, (1, 1, 1, 1), mode="circular")
+    edges = (F.conv2d(framed, sobel).square() + F.conv2d(framed, sobel.mT).square()).sqrt()
+    for_edges = next(
+        w
+        for w in range(1, 40)
+        if equivariance_error(
+            lambda x, w=w: blur_pool(x, stride=4, width=w, padding_mode="circular"), edges, (0, 2), stride=4
+        )
+        < 0.04
+    )
+    assert "edges(cat)" in check.blur_width(for_edges).message
+    assert for_edges != right
     assert "narrower" in check.blur_width(right + 1).message
     assert "expected a width" in check.blur_width("wide").message
     assert check.blur_width(None).state == "not attempted"
@@ -176,8 +205,8 @@ SQUARE = [(dy, dx) for dy in range(4) for dx in range(4)]
 Net = Callable[[Tensor], Tensor]
 
 
-def averaged(net: Net, x: Tensor, shifts: Any = SQUARE) -> Tensor:
-    return sum(net(translate(x, dy, dx)) for dy, dx in shifts) / len(shifts)
+def averaged(net: Net, x: Tensor, shifts: Any = SQUARE, mode: str = "circular") -> Tensor:
+    return sum(net(translate(x, dy, dx, mode=mode)) for dy, dx in shifts) / len(shifts)
 
 
 @pytest.mark.parametrize("answer", [averaged, lambda net, x: averaged(net, x, [(a - 5, b + 9) for a, b in SQUARE])])
@@ -196,6 +225,8 @@ def test_shift_averaged_accepts(answer: Callable[[Net, Tensor], Tensor]) -> None
         (lambda net, x: averaged(net, x, [(d, 0) for d in range(4)]), "down only"),
         (lambda net, x: averaged(net, x, [(a, b) for a in range(2) for b in range(2)]), "total stride is 4"),
         (lambda net, x: averaged(net, x, [(a, b) for a in range(5) for b in range(5)]), "uneven"),
+        (lambda net, x: averaged(net, x, mode="zeros"), "use the torus"),
+        (lambda net, x: averaged(lambda x: net(x).softmax(1), x), "average the logits"),
         (lambda net, x: net(sum(translate(x, a, b) for a, b in SQUARE) / 16), "average the outputs"),
     ],
 )

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from cvbook.checks import fast_convolution as checks
-from cvbook.convolution.fast import col2im, im2col
+from cvbook.convolution.fast import col2im, fast_length, im2col
 
 IMAGE = torch.arange(1.0, 13.0).view(1, 1, 3, 4)
 BY_HAND = [[1, 2, 3, 5, 6, 7], [2, 3, 4, 6, 7, 8], [5, 6, 7, 9, 10, 11], [6, 7, 8, 10, 11, 12]]
@@ -98,6 +98,11 @@ def test_im2col_backward_names_the_flip() -> None:
     assert_wrong(checks.im2col_backward(flipped), "flipped")
 
 
+def test_im2col_backward_names_swapped_gradients_and_a_forgotten_col2im() -> None:
+    assert_wrong(checks.im2col_backward(lambda *inputs: backward(*inputs)[::-1]), "swapped")
+    assert_wrong(checks.im2col_backward(lambda *inputs: backward(*inputs, fold=lambda columns, *_: columns)), "col2im")
+
+
 def test_winograd_multiplications() -> None:
     assert checks.winograd_multiplications(lambda h, w, i, o: 16 * math.ceil(h / 2) * math.ceil(w / 2) * i * o).passed
     assert checks.winograd_multiplications(
@@ -114,6 +119,7 @@ def test_winograd_multiplications() -> None:
         (lambda h, w, i, o: 4 * h * w * i * o, "round up"),
         (lambda h, w, i, o: 9 * h * w * i * o, "direct count"),
         (lambda h, w, i, o: 36 * -(-h // 2) * -(-w // 2) * i * o, "4 x 4 = 16"),
+        (lambda h, w, i, o: 16 * h * w * i * o, "a tile for each output"),
         (lambda h, w, i, o: 16 * -(-h // 2) * -(-w // 2), "every pair"),
         (lambda h, w, i, o: 16 * -(-h // 2) * -(-w // 2) * o, "input channels are missing"),
         (lambda h, w, i, o: 16 * -(-h // 2) * -(-w // 2) * (i + o), "channels multiply"),
@@ -136,6 +142,9 @@ def test_transform_lengths() -> None:
         (lambda n, k: (0, 0), "zero"),
         (lambda n, k: (n, n + k), "one sample too many"),
         (lambda n, k: (n, n), "adds the two ends"),
+        (lambda n, k: (n, 2 ** math.ceil(math.log2(n + k - 1))), "a power of two"),
+        (lambda n, k: [2 ** math.ceil(math.log2(m)) for m in (n, n + k - 1)], "powers of two"),
+        (lambda n, k: (n, fast_length(n + k - 1)), "prime factors"),
         (lambda n, k: (n + k - 1, n + k - 1), "its length is enough"),
         (lambda n, k: (n - k + 1, n + k - 1), "the number of outputs"),
         (lambda n, k: (n + k - 1, n), "swapped"),
@@ -149,6 +158,13 @@ def mask(height: int, width: int, k_h: int, k_w: int) -> Tensor:
     result = torch.zeros(height, width, dtype=torch.bool)
     result[height - k_h + 1 :] = True
     result[:, width - k_w + 1 :] = True
+    return result
+
+
+def from_the_end(height: int, width: int, k_h: int, k_w: int) -> Tensor:
+    result = torch.zeros(height, width, dtype=torch.bool)
+    result[-(k_h - 1) :] = True
+    result[:, -(k_w - 1) :] = True
     return result
 
 
@@ -166,6 +182,7 @@ def test_wrapped() -> None:
         (lambda h, w, a, b: mask(h, w, a, b).flip(0, 1), "first rows and columns"),
         (lambda h, w, a, b: [[i + a >= h or j + b >= w for j in range(w)] for i in range(h)], "too many"),
         (lambda h, w, a, b: ~mask(h, w, a, b), "good outputs"),
+        (from_the_end, "m[0:]"),
         (lambda h, w, a, b: mask(h, w, b, a), "swapped"),
         (lambda h, w, a, b: mask(h, w, a, b).roll((-((a - 1) // 2), -((b - 1) // 2)), (0, 1)), "center the kernel"),
     ],

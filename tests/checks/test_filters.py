@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +12,9 @@ import scipy.signal
 import torch
 from torch.nn import functional as F
 
+from cvbook import filters
 from cvbook.checks import filters as checks
+from cvbook.data import photograph
 
 Kernels = Callable[[torch.Tensor, torch.Tensor], Any]
 
@@ -27,6 +31,16 @@ def loops(image: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
             for u in range(h):
                 for v in range(w):
                     out[i, j] += image[i + h - 1 - u, j + w - 1 - v] * kernel[u, v]
+    return out
+
+
+def looped(image: torch.Tensor, kernel: torch.Tensor, place: Callable[..., Any], add: bool = True) -> torch.Tensor:
+    """The loops of a reader who took another pixel, or wrote ``=`` for ``+=``."""
+    (H, W), (h, w) = image.shape, kernel.shape
+    out = torch.zeros(H - h + 1, W - w + 1)
+    for i, j, u, v in itertools.product(range(H - h + 1), range(W - w + 1), range(h), range(w)):
+        product = image[place(i, j, u, v)] * kernel[u, v]
+        out[i, j] = out[i, j] + product if add else product
     return out
 
 
@@ -47,6 +61,12 @@ def test_convolve2d_accepts(answer: Kernels) -> None:
         (lambda x, k: scipy.signal.convolve2d(x.numpy(), k.numpy()), "padded"),
         (lambda x, k: scipy.signal.convolve2d(x.numpy(), k.numpy(), mode="same"), "expected shape"),
         (lambda x, k: torch.zeros(x.shape[0] - k.shape[0] + 1, x.shape[1] - k.shape[1] + 1), "everything is zero"),
+        (lambda x, k: looped(x, k, lambda i, j, u, v: (i - u, j - v)), "counts from the end"),
+        (lambda x, k: looped(x, k, lambda i, j, u, v: (i + u, j + v), add=False), "+= instead of =, and flip"),
+        (
+            lambda x, k: looped(x, k, lambda i, j, u, v: (i + k.shape[0] - 1 - u, j + k.shape[1] - 1 - v), add=False),
+            "overwrites",
+        ),
     ],
 )
 def test_convolve2d_rejects(answer: Kernels, says: str) -> None:
@@ -68,6 +88,8 @@ def test_parameters_accepts() -> None:
         (lambda c_in, k, c_out: c_in * k * k * c_out + c_in, "not for each input channel"),
         (lambda c_in, k, c_out: (k * k + 1) * c_in * c_out, "not for each slice"),
         (lambda c_in, k, c_out: c_in * k * c_out + c_out, "k * k numbers"),
+        (lambda c_in, k, c_out: c_in * k * k * c_out + 1, "not one for the layer"),
+        (lambda c_in, k, c_out: c_in * k * k + 1, "one output channel"),
         (lambda c_in, k, c_out: 0, "everything is zero"),
     ],
 )
@@ -168,6 +190,7 @@ def test_best_sigma_accepts() -> None:
         (0.8, {s: e for s, e in CURVE.items() if s < 0.9}, "at least 5"),
         (2.0, {s: 1 / s for s in CURVE}, "measure beyond"),
         (0.6, {s: abs(s - 0.6) for s in CURVE}, "does not give"),
+        (1.5, {s: abs(s - 1.5) for s in CURVE}, "does not give"),
         ("1.0", CURVE, "expected one number"),
         (True, CURVE, "expected one number"),
     ],
@@ -176,6 +199,23 @@ def test_best_sigma_rejects(answer: Any, curve: dict[float, float], says: str) -
     verdict = checks.best_sigma(answer, curve)
     assert verdict.state == "wrong"
     assert says in verdict.message
+
+
+def test_an_honest_experiment_is_never_called_impossible() -> None:
+    """The exercise itself, on coarse and fine grids of sigmas: only a gap or an end of the range may be in the way."""
+    photo = photograph("cat", size=128, grey=True)[0]
+    torch.manual_seed(0)
+    noisy = F.pad((photo + 0.1 * torch.randn(photo.shape))[None, None], [8] * 4, mode="reflect")
+    sigmas = [s / 20 for s in range(4, 61)]
+    error = {s: F.mse_loss(correlate(noisy[0, 0], filters.gaussian(17, s)), photo).item() for s in sigmas}
+    chosen, said = random.Random(0), set()
+    grids = [chosen.sample(sigmas, count) for count in (5, 6, 8, 12) for _ in range(200)]
+    for grid in [*grids, [0.3, 0.7, 1.5, 2, 3], [0.3, 0.6, 1.4, 2, 3], [0.25, 0.5, 0.75, 1.5, 2]]:
+        curve = {s: error[s] for s in sorted(grid)}
+        verdict = checks.best_sigma(min(curve, key=lambda s: curve[s]), curve)
+        assert "does not give" not in verdict.message, curve
+        said.add(verdict.message)
+    assert "your best is 1.5, but you measured nothing between 0.7 and 1.5; add values there" in said
 
 
 def shifted_copies(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
@@ -197,6 +237,7 @@ def test_compose_accepts(answer: Kernels) -> None:
     ("answer", "says"),
     [
         (lambda a, b: scipy.signal.correlate2d(a.numpy(), b.numpy()), "cross-correlation of the kernels"),
+        (lambda a, b: scipy.signal.correlate2d(b.numpy(), a.numpy()), "flip a"),
         (lambda a, b: shifted_copies(a, b).flip(0, 1), "turned by half a turn"),
         (lambda a, b: a * b, "place by place"),
         (lambda a, b: a + b, "kernels are added"),

@@ -19,6 +19,10 @@ def test_counts() -> None:
     ("answer", "message"),
     [
         ((144, 66_560), "bias for each of its 16"),
+        ((145, 66_560), "not one in all"),
+        ((160, 65_537), "not one in all"),
+        ((160, 65_552), "not for each channel"),
+        ((66_560, 160), "swapped"),
         ((10_240, 66_560), "kernel is shared"),
         ((160, 65_536), "bias for each of its 1024"),
         ((160, 1_040), "1024 outputs, not 16"),
@@ -60,17 +64,33 @@ def test_follow_names_the_mistake(answer: object, message: str) -> None:
     assert message in verdict.message
 
 
-def _by_loops(kernel: Tensor, size: int, flip: bool = False, transpose: bool = False, stride: int = 0) -> Tensor:
+def _by_loops(
+    kernel: Tensor,
+    size: int,
+    flip: bool = False,
+    transpose: bool = False,
+    stride: int = 0,
+    row: int = 0,
+    rows: int = 0,
+    column: bool = False,
+) -> Tensor:
     k = len(kernel)
     out = size - k + 1
     kernel = kernel.flip(0, 1) if flip else kernel.T if transpose else kernel
-    matrix = torch.zeros(out * out, size * size)
+    matrix = torch.zeros(rows or out * out, size * size)
     for i in range(out):
         for j in range(out):
             for u in range(k):
                 for v in range(k):
-                    matrix[i * out + j, (i + u) * (stride or size) + j + v] = kernel[u, v]
+                    pixel = (j + v) * size + i + u if column else (i + u) * (stride or size) + j + v
+                    matrix[i * (row or out) + j, pixel] = kernel[u, v]
     return matrix
+
+
+def _swapped_outputs(kernel: Tensor, size: int) -> Tensor:
+    out = size - len(kernel) + 1
+    order = [j * out + i for i in range(out) for j in range(out)]
+    return _by_loops(kernel, size)[order]
 
 
 def test_as_matrix() -> None:
@@ -85,7 +105,11 @@ def test_as_matrix() -> None:
         (lambda kernel, size: _by_loops(kernel, size, flip=True), "kernel is flipped"),
         (lambda kernel, size: _by_loops(kernel, size, transpose=True), "rows and columns are exchanged"),
         (lambda kernel, size: _by_loops(kernel, size).T, "rows belong to outputs"),
-        (lambda kernel, size: _by_loops(kernel, size, stride=size - len(kernel) + 1), "expected"),
+        (lambda kernel, size: _by_loops(kernel, size, stride=size - len(kernel) + 1), "column (i + u) * size + j + v"),
+        (lambda kernel, size: _by_loops(kernel, size, row=size), "row i * (size - k + 1) + j"),
+        (lambda kernel, size: _by_loops(kernel, size, row=size, rows=size**2), "a row for each pixel"),
+        (lambda kernel, size: _by_loops(kernel, size, column=True), "count them row by row"),
+        (lambda kernel, size: _swapped_outputs(kernel, size), "outputs are counted column by column"),
         (lambda kernel, size: torch.zeros((size - len(kernel) + 1) ** 2, size**2), "everything is zero"),
     ],
 )

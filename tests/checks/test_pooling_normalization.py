@@ -37,6 +37,7 @@ def test_average_pooling_accepts(answer: Any) -> None:
         (lambda c, k: (torch.ones(c, 1, k, k), k, c), "the sum of the window"),
         (lambda c, k: (torch.full((c, 1, k, k), 1 / k**2), 1, c), "stride 1"),
         (lambda c, k: (torch.full((1, c, k, k), 1 / k**2), k, c), "F.conv2d refuses"),
+        (lambda c, k: (torch.full((c, 1, k, k), 1 / k**2), c, k), "stride and groups are swapped"),
         (lambda c, k: torch.ones(c, 1, k, k), "expected three things"),
         (lambda c, k: (torch.zeros(c, 1, k, k), k, c), "everything is zero"),
     ],
@@ -131,6 +132,24 @@ def trains_by_running(x, mean, var, training):
     return with_torch(x, mean, var, False)
 
 
+def moves_first(correction):
+    def answer(x, mean, var, training):
+        if training:
+            mean.lerp_(x.mean(AXES), 0.1)
+            var.lerp_(x.var(AXES, correction=correction), 0.1)
+        return with_torch(x, mean, var, False)
+
+    return answer
+
+
+def counts_images(x, mean, var, training):
+    y = with_torch(x, mean.clone(), var.clone(), training)
+    if training:
+        mean.lerp_(x.mean(AXES), 0.1)
+        var.lerp_(x.var(AXES, correction=0) * len(x) / (len(x) - 1), 0.1)
+    return y
+
+
 def always_moves(x, mean, var, training):
     y = with_torch(x, mean.clone(), var.clone(), training)
     with_torch(x, mean, var, True)
@@ -151,6 +170,9 @@ def always_moves(x, mean, var, training):
         (normalizer(running=False), "did not move"),
         (evaluates_by_batch, "in evaluation the running statistics normalize"),
         (trains_by_running, "in training those of the batch do"),
+        (moves_first(1), "move first"),
+        (moves_first(0), "move first"),
+        (counts_images, "the number of images"),
         (always_moves, "evaluation moved the running statistics"),
         (lambda x, mean, var, training: torch.zeros_like(x), "everything is zero"),
     ],
@@ -171,7 +193,12 @@ def folded_otherwise(weight, bias, mean, var, gamma, beta, eps):
     return [torch.einsum("ab,bcij->acij", s, weight), s @ bias - s @ mean + beta]
 
 
-@pytest.mark.parametrize("answer", [folded, folded_otherwise])
+def folded_in_place(weight, bias, mean, var, gamma, beta, eps):
+    gamma.div_(var.add_(eps).sqrt_())
+    return weight.mul_(gamma.view(-1, 1, 1, 1)), bias.sub_(mean).mul_(gamma).add_(beta)
+
+
+@pytest.mark.parametrize("answer", [folded, folded_otherwise, folded_in_place])
 def test_fold_accepts(answer: Any) -> None:
     assert checks.fold(answer).passed
 
@@ -187,6 +214,15 @@ def test_fold_accepts(answer: Any) -> None:
         (
             lambda w, b, m, v, g, t, e: (folded(w, b, m, v, g, t, e)[0], b - m * g / (v + e).sqrt() + t),
             "passes through the scale too",
+        ),
+        (lambda w, b, m, v, g, t, e: folded(w, b, m, v, torch.ones_like(g), t, e), "gamma is missing"),
+        (
+            lambda w, b, m, v, g, t, e: (w * (g / (v + e).sqrt()), folded(w, b, m, v, g, t, e)[1]),
+            "multiplies the columns",
+        ),
+        (
+            lambda w, b, m, v, g, t, e: (w, b.copy_(m.zero_().add_(g.zero_()).add_(t.zero_()))),
+            "expected",
         ),
         (lambda *a: (a[0].flatten(1), a[1]), "cannot be a weight and a bias"),
         (lambda *a: a[0], "expected two tensors"),
@@ -218,7 +254,14 @@ def many_passes(model: nn.Module, images: torch.Tensor) -> None:
     model.eval()
 
 
-@pytest.mark.parametrize("answer", [reset_and_pass, many_passes])
+def sixty_passes(model: nn.Module, images: torch.Tensor) -> None:
+    model.train()
+    for _ in range(60):
+        model(images)
+    model.eval()
+
+
+@pytest.mark.parametrize("answer", [reset_and_pass, many_passes, sixty_passes])
 def test_recalibrate_accepts(answer: Any) -> None:
     assert checks.recalibrate(answer).passed
 
@@ -238,6 +281,25 @@ def stays_in_train(model, images):
     model.train()
 
 
+def average_without_reset(model, images):
+    for layer in model.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.momentum = None
+    once(model, images)
+
+
+def forgets_everything(model, images):
+    for layer in model.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.reset_parameters()
+            layer.momentum = None
+    once(model, images)
+
+
+def only_resets(model, images):
+    model[0].reset_running_stats()
+
+
 def learns(model, images):
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
     model.train()
@@ -250,7 +312,10 @@ def learns(model, images):
     ("answer", "message"),
     [
         (in_eval, "in training mode only"),
-        (once, "have not faded"),
+        (once, "after 1 batch the"),
+        (average_without_reset, "forget the old values"),
+        (forgets_everything, "erases gamma and beta"),
+        (only_resets, "no image passed in training mode"),
         (stays_in_train, "left in training mode"),
         (learns, "the learned parameters changed"),
     ],

@@ -58,6 +58,35 @@ def one_by_one(net, x):
     return total / total.sum()
 
 
+def moved(step, *, jump=True):
+    """The center, if a layer moved it by ``step(k, d, p)``."""
+
+    def answer(layers):
+        c, j = 0.0, 1
+        for k, s, d, p in layers:
+            c += step(k, d, p) * (j if jump else 1)
+            j *= s
+        return c
+
+    return answer
+
+
+def consumed(function):
+    """The same answer, from a reader who takes the layers off the list one by one."""
+
+    def answer(layers):
+        taken = []
+        while layers:
+            taken.append(layers.pop(0))
+        return function(taken)
+
+    return answer
+
+
+def normal(field):
+    return field / field.sum()
+
+
 def gradient(net, x, *, unit=lambda y: y[:, :, y.shape[2] // 2, y.shape[3] // 2]):
     x = x.detach().requires_grad_()
     return torch.autograd.grad(unit(net(x)).sum(), x)[0]
@@ -76,6 +105,9 @@ ACCEPTED = [
     (check.layers_needed, 112.0),
     (check.stack, loop),
     (check.stack, backwards),
+    (check.stack, consumed(loop)),
+    (check.center, consumed(offset)),
+    (check.branches, consumed(lambda b: max(branch_sizes(b)))),
     (check.branches, lambda b: max(branch_sizes(b))),
     (check.branches, lambda b: sorted(backwards(layers)[0] for layers in b)[-1]),
     (check.center, offset),
@@ -125,7 +157,23 @@ REJECTED = [
     (check.branches, lambda b: branch_sizes(b)[0], "only the first"),
     (check.branches, lambda b: branch_sizes(b)[-1], "only the last"),
     (check.branches, lambda b: min(branch_sizes(b)), "narrowest"),
+    (check.stack, consumed(lambda layers: (1, 1)), "expected"),
+    (check.branches, lambda b: loop(max(b, key=len))[0], "most layers"),
     (check.center, lambda layers: 0.0, "zero"),
+    (check.center, consumed(lambda layers: 5.0), "expected"),
+    (check.center, moved(lambda k, d, p: d * (k - 1) // 2 - p), "floor division"),
+    (check.center, moved(lambda k, d, p: d * ((k - 1) // 2) - p), "floor division"),
+    (check.center, moved(lambda k, d, p: d * (k // 2) - p), "not k // 2"),
+    (check.center, moved(lambda k, d, p: d * k // 2 - p), "not k // 2"),
+    (check.center, moved(lambda k, d, p: d * k / 2 - p), "not k/2"),
+    (check.center, moved(lambda k, d, p: d * (k - 1) - p), "half its reach"),
+    (check.center, moved(lambda k, d, p: -p), "first pixel"),
+    (check.center, moved(lambda k, d, p: d * (k - 1) / 2 - p, jump=False), "strides of earlier layers"),
+    (
+        check.center,
+        lambda layers: moved(lambda k, d, p: d * (k - 1) / 2)(layers) - sum(p for *_, p in layers),
+        "padding counts in steps too",
+    ),
     (check.center, lambda layers: offset(layers, sign=0), "padding is ignored"),
     (check.center, lambda layers: offset(layers, sign=1), "subtract"),
     (check.center, lambda layers: offset(layers, late=False), "move first"),
@@ -140,7 +188,7 @@ REJECTED = [
         nn.Sequential(*[nn.Conv2d(i, o, 3, padding=1) for i, o in ((1, 2), (2, 2), (2, 2), (2, 1))]),
         "40 parameters",
     ),
-    (check.gradient_map, lambda net, x: torch.zeros(9, 11), "zero"),
+    (check.gradient_map, lambda net, x: torch.zeros(10, 12), "zero"),
     (check.gradient_map, lambda net, x: gradient(net, x).abs().sum(1).mean(0), "add up to 1"),
     (
         check.gradient_map,
@@ -162,7 +210,21 @@ REJECTED = [
         lambda net, x: (g := gradient(net, x, unit=lambda y: y).abs().sum(1).mean(0)) / g.sum(),
         "all units",
     ),
-    (check.gradient_map, lambda net, x: (g := gradient(net, x).abs()[0].sum(0)) / g.sum(), "first image"),
+    (check.gradient_map, lambda net, x: normal(gradient(net, x).abs()[0].sum(0)), "first image"),
+    (
+        check.gradient_map,
+        lambda net, x: normal(
+            gradient(net, x, unit=lambda y: y[:, :, (y.shape[2] - 1) // 2, (y.shape[3] - 1) // 2]).abs().sum(1).mean(0)
+        ),
+        "an even map",
+    ),
+    (
+        check.gradient_map,
+        lambda net, x: normal(
+            gradient(net, x, unit=lambda y: y[:, :, x.shape[2] // 2, x.shape[3] // 2]).abs().sum(1).mean(0)
+        ),
+        "not of the image",
+    ),
 ]  # fmt: skip
 
 
@@ -171,3 +233,22 @@ def test_wrong_answers_are_named(run, answer, message):
     verdict = run(answer)
     assert verdict.state == "wrong", verdict
     assert message in verdict.message
+
+
+def test_the_first_error_does_not_give_the_dilations_away():
+    assert "8" not in check.dilated(chain((1, 1, 1, 1))).message
+
+
+def test_holes_are_mentioned_and_accepted():
+    assert "holes" in check.dilated(chain((1, 1, 1, 12))).message
+    assert "holes" not in check.dilated(chain((1, 2, 4, 8))).message
+
+
+def test_an_answer_cannot_spoil_the_network_of_the_check():
+    def zeroing(net, x):
+        for parameter in net.parameters():
+            parameter.data.zero_()
+        return torch.zeros(x.shape[2:])
+
+    assert check.gradient_map(zeroing).state == "wrong"
+    assert check.gradient_map(right_map).passed

@@ -44,6 +44,8 @@ def test_output_size():
         (lambda n, k, s, p, d: (n + 2 * p - d * (k - 1) - 1) / s + 1, "use //"),
         (lambda n, k, s, p, d: (n + 2 * p - d * (k - 1) - 1) // s, "first window is missing"),
         (lambda n, k, s, p, d: (n + 2 * p - d * k) // s + 1, "nothing follows"),
+        (lambda n, k, s, p, d: (n + 2 * p - k) / s + 1, "left out, and /"),
+        (lambda n, k, s, p, d: (n + 2 * p - d * (k - 1)) // s + 1, "subtract 1 more"),
         (lambda *a: 0, "for n=7, k=1, s=1, p=0, d=1, expected 7, got 0"),
     ]:
         rejects(shapes.output_size, answer, words)
@@ -54,13 +56,22 @@ def test_same_padding():
         total = next(t for t in range(100) if t - d * (k - 1) == 0)
         return [math.floor(total / 2), math.ceil(total / 2)]
 
-    accepts(shapes.same_padding, lambda k, d: (d * (k - 1) // 2, d * (k - 1) - d * (k - 1) // 2), by_trying)
+    def as_tensor(k, d):
+        return torch.tensor(by_trying(k, d))
+
+    right = [lambda k, d: (d * (k - 1) // 2, d * (k - 1) - d * (k - 1) // 2), by_trying]
+    accepts(shapes.same_padding, *right, as_tensor, lambda k, d: as_tensor(k, d).numpy())
     for answer, words in [
         (lambda k, d: ((k - 1) // 2, k // 2), "dilation is left out"),
         (lambda k, d: (k // 2, k // 2), "k // 2 at both ends"),
         (lambda k, d: (d * (k - 1),) * 2, "split it"),
         (lambda k, d: (d * (k - 1) // 2,) * 2, "one too small"),
         (lambda k, d: ((d * (k - 1) + 1) // 2, d * (k - 1) // 2), "torch puts it after"),
+        (lambda k, d: (d * (k // 2),) * 2, "adds up to d k"),
+        (lambda k, d: ((k - 1) // 2 * d,) * 2, "odd kernels only; multiply first"),
+        (lambda k, d: ((k - 1) // 2 * d, d * (k - 1) - (k - 1) // 2 * d), "the total is right"),
+        (lambda k, d: (d * (k - 1) / 2,) * 2, "expected (0, 1), got (0.5, 0.5)"),
+        (lambda k, d: ("a", "b"), "expected a pair"),
         (lambda k, d: (0, 0), "for k=2, d=1, expected (0, 1), got (0, 0)"),
         (lambda k, d: d * (k - 1) // 2, "expected a pair"),
     ]:
@@ -139,6 +150,9 @@ def test_parameters():
         (lambda c_in, c_out, k, g: c_out * (c_in * k * k + 1) // g, "keeps its own"),
         (lambda c_in, c_out, k, g: c_out * c_in // g * k * k + c_in, "not for each input channel"),
         (lambda c_in, c_out, k, g: c_out * c_in // g * k + c_out, "not k"),
+        (lambda c_in, c_out, k, g: c_out * c_in // g * k * k + c_out // g, "keeps its own"),
+        (lambda c_in, c_out, k, g: c_out * c_in // g * k * k + g, "not for each group"),
+        (lambda c_in, c_out, k, g: c_out * c_in // g * k * k + 1, "not one for the layer"),
         (lambda *a: 0, "for c_in=3, c_out=6, k=3, groups=1, expected 168, got 0"),
     ]:
         rejects(shapes.parameters, answer, words)

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from cvbook.checks import Verdict, Wrong, equal, exercise
+from cvbook.checks.verdict import EMPTY, Missing
 
 
 @exercise("Double")
@@ -37,17 +38,52 @@ def test_a_wrong_answer_says_why_and_fails_where_it_is_required() -> None:
         verdict.require()
 
 
+def test_what_is_required_stops_a_notebook_with_one_line() -> None:
+    from IPython.core.interactiveshell import InteractiveShell
+
+    shown: list[object] = []
+    shell = InteractiveShell()
+    shell._showtraceback = lambda kind, error, lines: shown.append((kind.__name__, lines))
+    for answer in (..., 5):
+        try:
+            doubled(answer).require()
+        except (NotImplementedError, AssertionError):
+            shell.showtraceback()
+    assert shown == [
+        ("NotAttempted", [f"… not attempted. Double: {EMPTY}"]),
+        ("Failed", ["✗ Double: expected 4, got 5"]),
+    ]
+
+
 def stub(x):
     raise NotImplementedError
 
 
-@pytest.mark.parametrize("empty", [None, ..., stub, lambda x: None])
+@pytest.mark.parametrize("empty", [None, ..., stub])
 def test_what_is_empty_is_not_attempted_and_fails_where_it_is_required(empty: object) -> None:
     verdict = doubled(empty)
     assert verdict.state == "not attempted"
     assert repr(verdict).startswith("… Double: nothing to check yet")
     with pytest.raises(NotImplementedError, match="Double: nothing to check yet"):
         verdict.require()
+
+
+def test_a_forgotten_return_is_named() -> None:
+    def forgets(x):
+        2 * x
+
+    verdict = doubled(forgets)
+    assert verdict.state == "not attempted"
+    assert "returned None" in verdict.message
+    assert 'forget "return"' in verdict.message
+
+
+def test_a_check_can_say_what_is_missing() -> None:
+    @exercise("Two words")
+    def words(answer):
+        raise Missing("still empty: the second word")
+
+    assert words(["one", None]) == Verdict("Two words", "not attempted", "still empty: the second word")
 
 
 def test_an_exception_of_the_answer_is_reported_in_one_line() -> None:
@@ -126,3 +162,8 @@ def test_equal_compares_single_numbers_without_an_index() -> None:
 def test_equal_takes_nothing_as_not_attempted(empty: object) -> None:
     with pytest.raises(NotImplementedError):
         equal(empty, RIGHT, what="an input")
+
+
+def test_a_small_difference_is_shown_with_enough_digits() -> None:
+    with pytest.raises(Wrong, match=r"expected 2\.2224, got 2\.222$"):
+        equal(2.222, torch.tensor(2.2224, dtype=torch.float64), what="x")

@@ -173,3 +173,12 @@ def test_one_clear_sentence(arguments, options, error, sentence):
 def test_output_size_says_what_is_wrong(arguments, options, error):
     with pytest.raises(error, match="expected"):
         output_size(*arguments, **options)
+
+
+def test_pad_says_what_it_needs() -> None:
+    with pytest.raises(TypeError, match="expected x to be a tensor, got list"):
+        pad([[1.0]], 1)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"expected x \(..., H, W\), got \(3,\)"):
+        pad(torch.zeros(3), 1)
+    with pytest.raises(ValueError, match="expected a pixel to fill the border from"):
+        pad(torch.zeros(0, 3), 1, "replicate")

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from cvbook.convolution import conv2d
 from cvbook.convolution.fast import col2im, conv2d_fft, conv2d_im2col, conv2d_winograd, fast_length, im2col
 
 CHEAP = settings(max_examples=60, deadline=None, derandomize=True)
@@ -113,7 +115,10 @@ def test_keeps_the_dtype_and_takes_an_empty_batch(convolve: Callable[..., Tensor
     exact = F.conv2d(x.double(), weight.double(), padding=1)
     tolerance = 1e-6 if dtype in (torch.float32, torch.float64) else 0.05
     assert torch.allclose(y.double(), exact, rtol=0, atol=tolerance)
-    assert convolve(x[:0], weight, padding=1).shape == (0, 4, 7, 8)
+    empty = convolve(x[:0], weight.requires_grad_(), padding=1)
+    assert empty.shape == (0, 4, 7, 8)
+    (gradient,) = torch.autograd.grad(empty.sum(), weight)
+    assert torch.equal(gradient, torch.zeros_like(weight))
 
 
 @pytest.mark.parametrize("convolve", [conv2d_im2col, conv2d_fft, conv2d_winograd])
@@ -151,6 +156,25 @@ def test_errors_of_im2col_and_col2im() -> None:
         col2im(torch.zeros(1, 5, 9), (4, 4), 2)
     with pytest.raises(ValueError, match="expected columns"):
         col2im(torch.zeros(4, 9), (4, 4), 2)
+
+
+def test_what_is_no_tensor_or_integer() -> None:
+    with pytest.raises(TypeError, match="expected x to be a tensor, got ndarray"):
+        im2col(np.zeros((1, 1, 5, 5)), 3)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="expected columns to be a tensor, got ndarray"):
+        col2im(np.zeros((1, 4, 9)), (4, 4), 2)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="expected kernel_size to be an integer or a pair"):
+        im2col(torch.zeros(1, 1, 5, 5), "3")  # type: ignore[arg-type]
+    for length in ("7", 7.0, None):
+        with pytest.raises(TypeError, match="expected length to be an integer"):
+            fast_length(length)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("convolve", [conv2d, conv2d_im2col, conv2d_fft, conv2d_winograd])
+def test_groups_may_be_any_integer(convolve: Callable[..., Tensor]) -> None:
+    x, weight = torch.rand(1, 2, 5, 5), torch.rand(3, 2, 3, 3)
+    for groups in (True, np.int64(1), torch.tensor(1)):
+        assert torch.allclose(convolve(x, weight, groups=groups), F.conv2d(x, weight), atol=1e-5)
 
 
 def test_fast_length_is_the_least_smooth_length() -> None:

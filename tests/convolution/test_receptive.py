@@ -338,12 +338,13 @@ def test_module_is_left_as_it_was():
         (3, None, TypeError, "expected an nn.Module, got int"),
         (Do(lambda x: (x, x)), None, TypeError, "returns one tensor, got tuple"),
         (Do(lambda x: torch.ones(1, 1, 4, 4)), None, ValueError, "depends on the image"),
-        (Do(lambda x: F.unfold(x, 16, stride=16)), None, NotImplementedError, "aten.im2col"),
+        (Do(lambda x: F.unfold(x, 16, stride=16)), None, ValueError, "a map"),
+        (Do(lambda x: x.renorm(2, 1, 1.0)), None, NotImplementedError, "aten.renorm"),
         (Do(lambda x: F.conv2d(x, x[:, :, :3, :3])), None, NotImplementedError, "weights"),
         (Do(lambda x: x.roll(3)), None, NotImplementedError, "roll"),
         (Do(lambda x: x[:, :, torch.tensor([[0, 1]])]), None, NotImplementedError, "indexing"),
         (Do(lambda x: x[x > 0]), None, NotImplementedError, "pixel values"),
-        (Do(lambda x: x * x.sum().item()), None, ValueError, "meta"),
+        (Do(lambda x: x * x.sum().item()), None, NotImplementedError, "pixel values"),
         (Do(lambda x: F.avg_pool2d(x, 16).flatten(2)), None, ValueError, "a map"),
         (nn.LazyConv2d(3, 3), None, ValueError, "lazy"),
         (nn.Conv2d(3, 3, 7), (3, 5, 5), ValueError, "takes images"),
@@ -355,6 +356,12 @@ def test_module_is_left_as_it_was():
 def test_errors_say_what_to_do(module, shape, error, message):
     with pytest.raises(error, match=message):
         receptive_field(module, shape)
+
+
+@pytest.mark.parametrize("shape", ["abc", 5, (3, 5.5, 5), (3, 0, 5), torch.zeros(3, 8, 8), (3, 10**9, 10**9)])
+def test_input_shapes_that_are_none(shape: object) -> None:
+    with pytest.raises(ValueError, match="expected input_shape .*; give such a tuple"):
+        receptive_field(nn.Conv2d(3, 3, 3), shape)  # type: ignore[arg-type]
 
 
 def uniform(n):
@@ -406,3 +413,54 @@ def test_effective_field_errors(module, images, error, message):
 def test_units_that_see_nothing_are_marked():
     fields = analysed(Do(lambda x: F.pad(x, (2, 2, 2, 2))), (8, 8))
     assert (fields[0][0, 0, 0, :2] == NothingSeen).all()
+
+
+class Remembering(nn.Module):
+    """Keeps a running mean and counts its calls, as careless modules do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, padding=1)
+        self.register_buffer("mean", torch.zeros(4))
+        self.calls = 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        y = self.conv(x)
+        self.mean = 0.9 * self.mean + 0.1 * y.mean((0, 2, 3))
+        return y
+
+
+def test_the_module_stays_as_it_was() -> None:
+    module = Remembering()
+    assert receptive_field(module).size == (3, 3)
+    assert module.calls == 0
+    assert module.mean.device.type == "cpu"
+    assert module(torch.zeros(1, 3, 5, 5)).shape == (1, 4, 5, 5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_any_floating_dtype(dtype: torch.dtype) -> None:
+    assert receptive_field(nn.Sequential(nn.Conv2d(3, 4, 5), nn.Conv2d(4, 4, 3)).to(dtype)).size == (7, 7)
+
+
+class Windows(nn.Module):
+    """A mean over windows of 8x8, which covers a small test image but not a large one."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        B, C, H, W = x.shape
+        windows = x.reshape(B, C, H // 8, 8, W // 8, 8)
+        return windows.mean((3, 5), keepdim=True).expand(windows.shape).reshape(B, C, H, W)
+
+
+def test_a_window_is_not_the_whole_image() -> None:
+    assert receptive_field(Windows(), (1, 8, 8)).size == (8, 8)
+
+
+def test_out_of_memory_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: object, x: torch.Tensor) -> torch.Tensor:
+        raise MemoryError
+
+    monkeypatch.setattr(Windows, "forward", full)
+    with pytest.raises(MemoryError):
+        receptive_field(Windows(), (1, 8, 8))

@@ -121,3 +121,19 @@ def test_the_sample_is_part_of_the_full_set() -> None:
     assert torch.equal(images[chosen], sample)
     assert torch.equal(labels[chosen], sample_labels)
     assert fashion_sample.PER_CLASS["test"] == 200
+
+
+def test_without_a_home_folder_the_way_out_is_named(local: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(fashion, "LOCAL", Path("/nonexistent"))
+    monkeypatch.setattr(Path, "home", homeless)
+    with pytest.raises(DataError, match="expected a home folder .*set XDG_CACHE_HOME"):
+        fashion_mnist("test", full=True)
+
+
+def test_a_split_of_another_kind() -> None:
+    with pytest.raises(ValueError, match="'train' or 'test', got"):
+        fashion_mnist(["train"])  # type: ignore[arg-type]

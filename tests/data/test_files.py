@@ -6,6 +6,7 @@ import errno
 import hashlib
 import http.server
 import os
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,8 +24,14 @@ class Mirror(http.server.BaseHTTPRequestHandler):
         if self.path == "/missing":
             self.send_error(404)
             return
+        if self.path == "/nonsense":
+            self.wfile.write(b"this is no HTTP\r\n\r\n")
+            return
+        if self.path == "/chunks":  # one chunk is announced and never ends
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nff\r\nhalf")
+            return
         self.send_response(200)
-        self.send_header("Content-Length", str(len(BODY)))
+        self.send_header("Content-Length", "many" if self.path == "/many" else str(len(BODY)))
         self.end_headers()
         self.wfile.write(BODY[: len(BODY) // 2] if self.path == "/cut" else BODY)
 
@@ -60,6 +67,8 @@ def test_a_damaged_file_is_replaced(mirror: str, tmp_path: Path) -> None:
         ("/cut", GOOD, "run the cell again"),
         ("/file", "md5:" + "0" * 32, r"md5 000000000000…, got .*run the cell again"),
         ("/missing", GOOD, "Not Found.*check the connection"),
+        ("/nonsense", GOOD, "could not fetch .*this is no HTTP.*check the connection"),
+        ("/chunks", GOOD, "could not fetch .*IncompleteRead.*run the cell again"),
     ],
 )
 def test_failures_say_what_to_do_and_leave_nothing(
@@ -117,3 +126,32 @@ def test_checked_bytes(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="damaged file.*; do this"):
         checked_bytes(path, "0" * 64, remedy="do this")
     assert checked_bytes(path, hashlib.sha256(b"x").hexdigest(), remedy="") == b"x"
+
+
+def test_a_senseless_length_does_not_matter(mirror: str, tmp_path: Path) -> None:
+    assert download(f"{mirror}/many", tmp_path / "file", GOOD).read_bytes() == BODY
+
+
+def test_a_folder_in_the_way_is_named(mirror: str, tmp_path: Path) -> None:
+    (tmp_path / "file").mkdir()
+    with pytest.raises(DataError, match="got a folder; move it away"):
+        download(f"{mirror}/file", tmp_path / "file", GOOD)
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_cache_that_cannot_be_written_is_not_blamed_on_the_connection(
+    mirror: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(**_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(tempfile, "mkstemp", refuse)  # root may write anywhere: no mode of a folder would do
+    with pytest.raises(DataError, match="Read-only file system.*writable, or set XDG_CACHE_HOME") as caught:
+        download(f"{mirror}/file", tmp_path / "file", GOOD)
+    assert "connection" not in str(caught.value)
+
+
+def test_a_file_in_place_of_the_cache_folder_is_named(mirror: str, tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("no folder")
+    with pytest.raises(DataError, match="could not read or write"):
+        download(f"{mirror}/file", tmp_path / "cache" / "file", GOOD)

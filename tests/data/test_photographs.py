@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -30,3 +31,13 @@ def test_bad_input() -> None:
         photograph("dog")
     with pytest.raises(ValueError, match="expected size >= 1 or None, got 0"):
         photograph("cat", size=0)
+
+
+@pytest.mark.parametrize("size", [64.0, "64", (64, 64)])
+def test_a_size_is_one_whole_number(size: object) -> None:
+    with pytest.raises(TypeError, match="expected size as a whole number, got .*; use one int"):
+        photograph("cat", size=size)  # type: ignore[arg-type]
+
+
+def test_a_numpy_integer_is_a_size() -> None:
+    assert photograph("cat", size=np.int64(8)).shape == (3, 8, 8)

@@ -43,3 +43,19 @@ def test_statistics_of_a_channel(js: Callable) -> None:
     assert got["count"] == 15
     assert got["mean"] == pytest.approx(x[:, 2].mean().item())
     assert got["variance"] == pytest.approx(x[:, 2].var(correction=0).item())
+
+
+def test_the_readout_tells_what_normalization_did_to_the_chosen_map(browser: Any) -> None:
+    from cvbook.figures import Figure
+
+    maps = 3 * torch.randn(3, 4, 5, 5, generator=torch.Generator().manual_seed(0)) + 1
+    state = {"kind": "layer", "perGroup": 2, "normalized": False, "image": 1, "channel": 2}
+    figure = Figure("batch_norm", "Feature maps of three images in four channels.", maps=maps, **state)
+    page = browser.new_page()
+    page.set_content(f"<html><body>{figure._repr_html_()}</body></html>")
+    assert "After normalization" not in page.inner_text(".cv-readout")
+    page.check("input[data-key=normalized]")
+    expected = F.layer_norm(maps, maps.shape[1:])[1, 2]
+    words = f"the chosen map alone {expected.mean():.2f} and {expected.std(correction=0):.2f}."
+    assert words.replace("-0.00", "0.00") in page.inner_text(".cv-readout")
+    page.close()

@@ -62,3 +62,62 @@ def test_bad_input() -> None:
         Figure(NAMES[0], "short")
     with pytest.raises(TypeError, match="expected numbers, strings, lists, arrays or tensors as state, got complex"):
         Figure(NAMES[0], ALT, z=1j)._repr_html_()
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        (np.array([2**40]), "int32"),
+        (np.array([-(2**31) - 1]), "int32"),
+        (np.array([300], dtype=np.uint16), "uint8"),
+        (np.array([1e300]), "float32"),
+        (torch.tensor([2**40]), "int32"),
+    ],
+)
+def test_numbers_that_do_not_fit_are_refused(value: object, kind: str) -> None:
+    with pytest.raises(ValueError, match=f"expected numbers that fit into {kind}, got .*; scale or convert them"):
+        Figure(NAMES[0], ALT, x=value)
+
+
+def test_the_largest_numbers_and_infinities_fit() -> None:
+    Figure(NAMES[0], ALT, a=np.array([2**31 - 1, -(2**31)]), b=np.array([255], np.uint16), c=np.array([np.inf, np.nan]))
+    Figure(NAMES[0], ALT, a=np.empty(0), b=np.array([True]))
+
+
+def test_a_comment_in_the_state_stays_text(browser: Any) -> None:
+    page = Figure(NAMES[0], ALT, text="<!-- <script>")._repr_html_()
+    assert "<!--" not in page.split("const state", 1)[1]
+    assert page.count("<script") == 1
+    state = json.loads(re.search(r"const state = (\{.*\}), listeners", page).group(1))
+    assert state["text"] == "<!-- <script>"
+
+
+@pytest.mark.parametrize("copies", [1, 2, 3])
+def test_the_same_figure_may_be_shown_twice(browser: Any, copies: int) -> None:
+    page, view = Figure("shapes", ALT)._repr_html_(), browser.new_page()
+    faults: list[Any] = []
+    view.on("pageerror", lambda error: faults.append(error))
+    view.set_content(copies * page)
+    counts = view.evaluate(
+        "() => [...document.querySelectorAll('.cv-fig')].map((e) => [e.querySelectorAll('.cv-readout').length,"
+        " e.querySelectorAll('.cv-fallback').length])"
+    )
+    view.close()
+    assert counts == copies * [[1, 0]]
+    assert faults == []
+
+
+def test_a_saved_page_starts_again(browser: Any) -> None:
+    view = browser.new_page()
+    view.set_content(Figure("shapes", ALT)._repr_html_())
+    saved = view.content()
+    view.set_content(saved)
+    count = view.locator(".cv-readout").count()
+    view.close()
+    assert count == 1
+
+
+@pytest.mark.parametrize("name", ["common", "../figures/shapes", ""])
+def test_what_is_no_figure_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="expected a figure among"):
+        Figure(name, ALT)

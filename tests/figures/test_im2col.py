@@ -136,3 +136,17 @@ def test_the_cost_view_counts(browser: Any) -> None:
     assert "3×3 kernels only" in read()
     assert "961 times" in read()
     page.close()
+
+
+def test_on_a_phone_long_rows_scroll_and_stay_readable(browser: Any) -> None:
+    page = browser.new_page(viewport={"width": 360, "height": 900})
+    operate(page, {"view": "columns", "size": 7, "kernel": 4, "channels": 3, "kernels": 4, "step": 12})
+    row = page.locator("svg[aria-label='matrix of kernels, one in each row']")
+    assert row.bounding_box()["width"] >= 14 * 48
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    result = page.locator("svg[aria-label='product of both matrices']")
+    page.fill("input[data-key=kernel]", "1")
+    page.fill("input[data-key=step]", "48")
+    left, right = result.evaluate("(e) => [e.parentNode.scrollLeft, e.parentNode.clientWidth]")
+    assert left + right >= 14 * 48
+    page.close()

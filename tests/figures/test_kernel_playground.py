@@ -132,15 +132,17 @@ def test_numbers_are_edited_by_typing_and_by_buttons(page: Any) -> None:
     assert "with your own: at row 5, column 5 the products add up to 315" in page.locator(".cv-readout").inner_text()
     page.get_by_label("Decrease the selected number").click()
     assert cell.input_value() == "2"
-    cell.fill("1000")
-    cell.blur()
+    cell.fill("1e9")
     assert cell.input_value() == "99"
+    assert "the products add up to 10395" in page.locator(".cv-readout").inner_text()  # 99 times pixel (5, 5)
     cell.fill("")
+    assert "the products add up to 0" in page.locator(".cv-readout").inner_text()
     cell.blur()
-    assert cell.input_value() == "99"
+    assert cell.input_value() == "0"
+    cell.fill("99")
     page.get_by_label("Divide the sum by").fill("0")
     assert "divided" not in page.locator(".cv-readout").inner_text()
-    page.get_by_role("button", name="by the sum, 99").click()
+    page.get_by_role("button", name="÷ 99: weights sum to 1").click()
     assert "divided by 99, 105" in page.locator(".cv-readout").inner_text()
 
 

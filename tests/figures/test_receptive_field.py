@@ -59,3 +59,20 @@ def test_spread_of_uniform_stacks(js):
     for n in (1, 5, 10):
         weights = call("pathWeights", [[3, 1, 1, 1]] * n)
         assert call("spread", weights) == pytest.approx((2 * n / 3) ** 0.5)
+
+
+def test_the_exercise_can_be_tried_but_is_not_solved_by_a_preset(browser):
+    from cvbook.figures import Figure
+
+    figure = Figure("receptive_field", "Receptive field tracer on a grey photograph.", photo=torch.zeros(64, 64).byte())
+    page = browser.new_page()
+    page.set_content(f"<html><body>{figure._repr_html_()}</body></html>")
+    for preset in page.locator("select[data-key=preset] option").evaluate_all("(all) => all.map((o) => o.value)"):
+        page.select_option("select[data-key=preset]", preset)
+        assert "sees 31 × 31" not in page.inner_text(".cv-readout")
+    page.select_option("select[data-key=preset]", "four")
+    for layer, dilation in enumerate((1, 2, 4, 8)):
+        page.select_option("select[data-key=layer]", str(layer))
+        page.fill("input[data-key=dilation]", str(dilation))
+    assert "sees 31 × 31" in page.inner_text(".cv-readout")
+    page.close()

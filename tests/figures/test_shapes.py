@@ -127,7 +127,7 @@ def slide(page, key, value):
 def test_prediction_stays_hidden_until_it_is_right(page):
     show(page, n=9, stride=1, padding=0, dilation=2, predict=True)
     formula, check = page.locator(".cv-picture p").first, page.get_by_role("button", name="Check")
-    assert formula.inner_text().endswith("= ?")
+    assert formula.inner_text() == "Output size = ?"
     slide(page, "guess", 7)
     check.click()
     assert "leaves out the dilation" in page.locator(".cv-readout").inner_text()
@@ -139,6 +139,17 @@ def test_prediction_stays_hidden_until_it_is_right(page):
     assert formula.inner_text().endswith("= 5")
     slide(page, "stride", 2)
     assert formula.inner_text().endswith("= ?")
+
+
+def test_the_beginning_shows_four_settings_and_the_rest_opens(page):
+    show(page, more=False)
+    dilation = page.locator("[data-key=dilation]")
+    assert page.locator("[data-key=n]").is_visible()
+    assert not dilation.is_visible()
+    page.locator("summary").click()
+    before = page.locator(".cv-picture").inner_text()
+    dilation.fill("3")
+    assert page.locator(".cv-picture").inner_text() != before
 
 
 def test_keyboard_moves_the_window_and_keeps_the_focus(page):

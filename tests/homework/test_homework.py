@@ -208,11 +208,13 @@ def test_the_instructor_notebook_runs_and_the_real_experiment_has_a_clear_outcom
     cells = {cell.id: cell for cell in run(read(INSTRUCTOR)).cells}
     assert "30 of 30 points" in cells["summary"].outputs[0].text
     changes = dict(re.findall(r"(.+): ([+-][\d.]+) points", cells["experiment"].outputs[0].text))
-    assert float(changes["upside down"]) < -2.5
+    assert float(changes["flip"]) < -2.5
     assert max(abs(float(changes[name])) for name in ("brightness", "noise")) < 2
     looks = re.findall(r"\[.*\]", cells["look"].outputs[0].text)
     assert looks[0] == str(list(range(10)))
-    assert looks[1].split(", ")[9].strip("]") == "6"
+    assert looks[1].split(", ")[7] == "1"
+    shares = re.findall(r"([\d.]+)%", cells["depths"].outputs[0].text)
+    assert [float(share) for share in shares] == sorted(map(float, shares), reverse=True)
 
 
 @pytest.fixture(scope="module")
@@ -269,8 +271,15 @@ def test_nbgrader_gives_the_solution_all_points_and_the_untouched_notebook_none(
         for output in cell.outputs
         if output.output_type == "error"
     ]
-    assert {output.ename for output in errors} == {"NotImplementedError"}
+    assert {output.ename for output in errors} == {"NotAttempted"}
+    assert all(len(output.traceback) == 1 and "not attempted" in output.traceback[0] for output in errors)
     assert len(errors) == len(checks.PARTS)
+    others = {c.id for c in read(course / "grading" / "autograded" / "empty" / WHERE).cells if _stops(c)}
+    assert others == {cell.id for cell in graded(read(STUDENT))}
+
+
+def _stops(cell: Any) -> bool:
+    return any(output.output_type == "error" for output in cell.get("outputs", []))
 
 
 @pytest.mark.slow

@@ -16,9 +16,10 @@ from cvbook.train import accuracy
 def test_a_tiny_run_stores_what_the_lesson_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weights, "FOLDER", tmp_path)
     monkeypatch.setattr(recipe, "fashion_mnist", lambda split="train": [part[:60] for part in fashion_mnist(split)])
-    recipe.main(n=40, epochs=1, many=50, passes=1, seeds=2, name="tiny_")
+    recipe.main(n=40, epochs=(1, 1), many=50, passes=1, seeds=2, name="tiny_")
     pooling = weights.card("tiny_pooling")["metrics"]
-    assert set(pooling) == set(recipe.DOWN)
+    assert set(pooling) == set(recipe.SHORT)
+    assert set(weights.card("tiny_pooling_long")["metrics"]) == set(recipe.DOWN)
     assert all(len(runs) == 2 for runs in pooling.values())
     placement = weights.card("tiny_bn_placement")["metrics"]
     assert len(placement) == 9

@@ -94,7 +94,11 @@ def summary(answers: Mapping[str, Any]) -> str:
     0 of 30 points (checks wrong: 0, still empty: 26)
     """
     verdicts = [(check(answers.get(name)), points) for check, name, points in PARTS]
-    lines = [repr(verdict) if verdict.state == "wrong" else repr(verdict).split(":")[0] for verdict, _ in verdicts]
+    lines = []
+    for verdict, points in verdicts:
+        name, message = repr(verdict).split(": ", 1)
+        name = f"{name} ({points} point{'s' if points > 1 else ''})"
+        lines.append(f"{name}: {message}" if verdict.state == "wrong" else name)
     got = sum(points for verdict, points in verdicts if verdict.passed)
     states = [verdict.state for verdict, _ in verdicts]
     total = f"{got} of {sum(points for _, points in verdicts)} points"

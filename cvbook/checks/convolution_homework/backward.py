@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cvbook.checks.verdict import equal, exercise
+from cvbook.checks.convolution_homework.by_hand import by_hand
+from cvbook.checks.verdict import Wrong, equal, exercise
 
 __all__ = ["col2im_overlaps", "col2im_stride_padding", "input_gradient"]
 
@@ -17,10 +18,10 @@ Settings = tuple[int, int, int]  # kernel size, stride, padding
 
 
 def _wrong_fold(columns: Tensor, size: tuple[int, int], settings: Settings, mistake: str) -> Tensor:
-    """Put columns back by loops, with a mistake: overwrite, average, order, stride, crop (at the wrong end), keep."""
+    """Put columns back by loops, with a mistake: overwrite, average, order, places, stride, crop, keep."""
     k, stride, padding = settings
     height, width = size[0] + 2 * padding, size[1] + 2 * padding
-    channels, across = len(columns) // k**2, (width - k) // stride + 1
+    channels, across, down = len(columns) // k**2, (width - k) // stride + 1, (height - k) // stride + 1
     patches = columns.T.reshape(-1, channels, k, k)
     if mistake == "order":
         patches = columns.T.reshape(-1, k, k, channels).permute(0, 3, 1, 2)
@@ -28,6 +29,8 @@ def _wrong_fold(columns: Tensor, size: tuple[int, int], settings: Settings, mist
     for n, patch in enumerate(patches):
         step = 1 if mistake == "stride" else stride
         top, left = n // across * step, n % across * step
+        if mistake == "places":
+            top, left = n % down * step, n // down * step
         window = image[:, top : top + k, left : left + k]
         window.copy_(patch if mistake == "overwrite" else window + patch)
         count[top : top + k, left : left + k] += 1
@@ -53,6 +56,9 @@ def _fold(answer: Callable[..., Tensor], size: tuple[int, int], settings: Settin
         "the rows of a column are in the wrong order: channel first, then row, then column of the patch": (
             lambda: _wrong_fold(columns, size, settings, "order")
         ),
+        "the places are counted column by column; place n is in row n // W' and column n % W'": (
+            lambda: _wrong_fold(columns, size, settings, "places")
+        ),
         "the padding is still there; cut it off on all four sides before you return": (
             lambda: _wrong_fold(columns, size, settings, "keep")
         ),
@@ -65,7 +71,16 @@ def _fold(answer: Callable[..., Tensor], size: tuple[int, int], settings: Settin
     }
     right = F.fold(columns[None], size, k, stride=stride, padding=padding)[0]
     what = f"a {size[0]}x{size[1]} image, kernel {k}, stride {stride} and padding {padding}"
-    equal(answer(columns.clone(), size, k, stride, padding), right, mistakes=mistakes, what=what)
+    try:
+        got = by_hand(answer, "F.fold")(columns.clone(), size, k, stride, padding)
+    except RuntimeError as error:
+        if not padding or "must match" not in str(error):
+            raise
+        edge = (
+            "a patch reaches over the edge: with padding, W' = (W + 2 * padding - k) // stride + 1 places fit in a row"
+        )
+        raise Wrong(f"your code stopped with RuntimeError for {what}; {edge}") from None
+    equal(got, right, mistakes=mistakes, what=what)
 
 
 @exercise("Exercise 8, overlaps")
@@ -109,15 +124,16 @@ def _gradient(
         return F.fold(columns[None], size, 3, stride=stride, padding=padding)[0]
 
     mistakes: Mistakes = {
-        "the kernels are flipped once too often; W transposed times the gradient needs no flip": (
+        "the kernels are flipped once too often; M transposed times the gradient needs no flip": (
             lambda: back(weight.flip(2, 3))
         ),
         "output and input channels are exchanged: reshape weight to (C_out, C_in k k), then transpose": (
             lambda: back(weight.transpose(0, 1))
         ),
-        "this convolves the gradient with the same kernels; the gradient goes back through W transposed": (
+        "this convolves the gradient with the same kernels; the gradient goes back through M transposed": (
             lambda: F.conv2d(grad, weight, stride=stride, padding=padding)[0]
         ),
     }
     what = f"{weight.shape[1]} input and {len(weight)} output channels, stride {stride} and padding {padding}"
-    equal(answer(grad[0].clone(), weight.clone(), size, stride, padding), right[0], mistakes=mistakes, what=what)
+    got = by_hand(answer, "F.fold", "F.conv2d")(grad[0].clone(), weight.clone(), size, stride, padding)
+    equal(got, right[0], mistakes=mistakes, what=what)

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cvbook.checks.convolution_homework.by_hand import by_hand
 from cvbook.checks.verdict import Wrong, equal, exercise
 
 __all__ = [
@@ -38,7 +39,7 @@ def correlate2d(answer: Callable[[Tensor, Tensor], Tensor], *, seed: int = 0) ->
 def _correlate2d(answer: Callable[[Tensor, Tensor], Tensor], image: Tensor, kernel: Tensor) -> None:
     right, (height, width), (kh, kw) = correlated(image, kernel), image.shape, kernel.shape
     what = f"a {height}x{width} image and a {kh}x{kw} kernel"
-    got = answer(image.clone(), kernel.clone())
+    got = by_hand(answer, "F.conv2d")(image.clone(), kernel.clone())
     if kernel.numel() > 1 and getattr(got, "shape", None) == image.shape:
         raise Wrong(f"the result is as large as the image for {what}: without padding the kernel lies inside it")
     mistakes: Mistakes = {
@@ -54,6 +55,13 @@ def _correlate2d(answer: Callable[[Tensor, Tensor], Tensor], image: Tensor, kern
         "the last row and column are missing: a kernel of height kh fits at H - kh + 1 places": lambda: right[:-1, :-1],
         "height and width are exchanged in the result": lambda: right.T,
         "the products are averaged; add them up": lambda: right / kernel.numel(),
+        "only the last product of each window is kept; add them up with +=": (
+            lambda: image[kh - 1 :, kw - 1 :] * kernel[-1, -1]
+        ),
+        "the sum goes on from one place to the next; start each place at 0": (
+            lambda: right.flatten().cumsum(0).view(right.shape)
+        ),
+        "the sum goes on along each row; start each place at 0": lambda: right.cumsum(1),
     }
     equal(got, right, mistakes=mistakes, what=what)
 
@@ -72,7 +80,8 @@ def correlate2d_integers(answer: Callable[[Tensor, Tensor], Tensor], *, seed: in
         cut + " (or round)": lambda: right.floor(),
         lost: lambda: correlated(image.float(), kernel.trunc()),
     }
-    equal(answer(image, kernel), right, mistakes=mistakes, what="a 6x5 image of whole numbers and a kernel of eighths")
+    got = by_hand(answer, "F.conv2d")(image, kernel)
+    equal(got, right, mistakes=mistakes, what="a 6x5 image of whole numbers and a kernel of eighths")
     return "right, fractions kept"
 
 
@@ -98,13 +107,22 @@ def _channels(answer: Callable[..., Tensor], x: Tensor, weight: Tensor) -> None:
             lambda: F.conv2d(x.sum(0)[None, None], weight[:, :1])[0]
         ),
         "only the first input channel is used": lambda: parts[:, 0],
+        "only the last input channel is kept; add the channels up with +=": lambda: parts[:, -1],
+        "the sum goes on from one output channel to the next; start each output channel at 0": lambda: right.cumsum(0),
         "the channels are averaged; add them up": lambda: right / c_in,
         "output and input channels are exchanged: weight is (C_out, C_in, kh, kw)": (
             lambda: F.conv2d(x[None], weight.transpose(0, 1))[0]
         ),
         "this is a true convolution: the kernels are flipped": lambda: F.conv2d(x[None], weight.flip(2, 3))[0],
     }
-    equal(answer(x, weight), right, mistakes=mistakes, what=f"{c_in} input and {c_out} output channels")
+    got = _stacked(by_hand(answer, "F.conv2d")(x, weight))
+    equal(got, right, mistakes=mistakes, what=f"{c_in} input and {c_out} output channels")
+
+
+def _stacked(got: object) -> object:
+    if isinstance(got, (list, tuple)) and all(isinstance(part, Tensor) for part in got):
+        raise Wrong(f"got a {type(got).__name__} of output channels; torch.stack makes them one tensor")
+    return got
 
 
 @exercise("Exercise 1, bias")
@@ -122,10 +140,12 @@ def correlate_bias(answer: Callable[..., Tensor], *, seed: int = 0) -> str:
         "the bias is subtracted": lambda: plain - add,
         "all output channels get the same bias; channel o gets bias[o]": lambda: plain + bias[0],
         "the sum of all biases is added; channel o gets bias[o]": lambda: plain + bias.sum(),
+        "the sum goes on from one output channel to the next; start each output channel at 0": (
+            lambda: (plain + add).cumsum(0)
+        ),
     }
-    equal(
-        answer(x, weight, bias), plain + add, mistakes=mistakes, what="3 input channels, 4 output channels and a bias"
-    )
+    got = _stacked(by_hand(answer, "F.conv2d")(x, weight, bias))
+    equal(got, plain + add, mistakes=mistakes, what="3 input channels, 4 output channels and a bias")
     return "right, added once to each output channel"
 
 

@@ -95,6 +95,13 @@ def _sizes(answer: Callable[..., int], dilations: Sequence[int], seed: int) -> N
         "the + 1 is missing: the first place counts before any step": (
             lambda n, k, s, p, d: (n + 2 * p - d * (k - 1) - 1) // s
         ),
+        "this counts the kernel's pixels one too short: it spans d(k - 1) + 1 of them": (
+            lambda n, k, s, p, d: (n + 2 * p - d * (k - 1)) // s + 1
+        ),
+        "the stride is ignored: divide the way by it, rounding down": lambda n, k, s, p, d: n + 2 * p - d * (k - 1),
+        "the padding is ignored: it makes the axis longer on both sides": (
+            lambda n, k, s, p, d: (n - d * (k - 1) - 1) // s + 1
+        ),
         "the dilation is ignored: a dilated kernel spans d(k - 1) + 1 pixels": (
             lambda n, k, s, p, d: (n + 2 * p - k) // s + 1
         ),
@@ -128,8 +135,9 @@ def _field(layers: Sequence[Any], mistake: str = "") -> tuple[int, int]:
             fields = [_field(branch, mistake) for branch in layer]
             sizes = [f[0] for f in fields]
             chosen = {"sum": sum(s - 1 for s in sizes) + 1, "first": sizes[0], "min": min(sizes)}
-            size += (chosen.get(mistake, max(sizes)) - 1) * jump
-            jump *= fields[0][1]
+            chosen |= {"whole": max(sizes) + 1, "last": sizes[-1]}
+            size += (chosen.get(mistake, max(sizes)) - 1) * (1 if mistake == "fork jump" else jump)
+            jump *= 1 if mistake == "fork stride" else fields[0][1]
             continue
         kernel, stride, dilation = layer
         dilation = 1 if mistake == "dilation" else dilation
@@ -170,6 +178,10 @@ def _fields(answer: Callable[..., Any], seed: int, *, dilations: int = 1, branch
         "sum": "the branches are added; they run side by side, so the largest counts",
         "first": "only the first branch is followed; the largest counts",
         "min": "this takes the smallest branch; the largest counts",
+        "last": "only the last branch is followed; the largest counts",
+        "whole": "a branch that sees r positions adds (r - 1) jumps, not r",
+        "fork jump": "a fork's steps are jump pixels apart, too: its (r - 1) counts times the jump before it",
+        "fork stride": "the strides inside a fork are lost: its branches' jump multiplies the jump",
     }
     mistakes = {text: lambda layers, name=name: _field(layers, name) for name, text in sentences.items()}
     by_cases(answer, _field, cases, mistakes, lambda layers: f"the stack {layers}")

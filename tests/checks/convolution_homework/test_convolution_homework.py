@@ -41,7 +41,9 @@ def correlate2d(image: Any, kernel: Any) -> Any:
 
 
 def correlate(x: Any, weight: Any, bias: Any = None) -> Any:
-    return F.conv2d(x[None], weight, bias)[0]
+    columns = F.unfold(x[None], tuple(weight.shape[2:]))[0]
+    result = (weight.flatten(1) @ columns).unflatten(1, (-1, x.shape[2] - weight.shape[3] + 1))
+    return result if bias is None else result + bias[:, None, None]
 
 
 def output_size(size: int, kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> int:
@@ -79,8 +81,14 @@ def receptive_field(layers: Any) -> Any:
 
 
 def batch_norm(x, gamma, beta, mean, var, training, momentum=0.1, eps=1e-5):  # type: ignore[no-untyped-def]
-    y = F.batch_norm(x, mean, var, gamma, beta, training, momentum, eps)  # moves mean and var in place
-    return y, mean, var
+    rows = x.transpose(0, 1).flatten(1).double()  # (C, n)
+    center, spread = (rows.mean(1), rows.var(1, correction=0)) if training else (mean, var)
+    y = ((rows.T - center) / torch.sqrt(spread + eps) * gamma + beta).T
+    y = y.unflatten(1, (len(x), *x.shape[2:])).transpose(0, 1)
+    if training:
+        mean = torch.lerp(mean.double(), rows.mean(1), momentum)
+        var = torch.lerp(var.double(), rows.var(1), momentum)
+    return [y, mean, var]
 
 
 def change_in_points(train: Any, augmentations: Any, seeds: Any) -> Any:
@@ -98,16 +106,29 @@ def look_alikes(change: Any, images: Any, labels: Any) -> Any:
 
 
 def wrong_augmentation() -> Any:
-    return ["Upside down ", 6.0]
+    return ["Flip ", 1.0]
 
 
 def col2im(columns: Any, size: Any, k: int, stride: int = 1, padding: int = 0) -> Any:
-    return F.fold(columns[None], size, k, stride=stride, padding=padding)[0]
+    """Number the pixels, unfold the numbers, and add each entry to the pixel it came from."""
+    height, width = size[0] + 2 * padding, size[1] + 2 * padding
+    numbers = torch.arange(height * width).view(1, 1, height, width).double()
+    index = F.unfold(numbers, k, stride=stride)[0].long().flatten()
+    image = torch.zeros(len(columns) // k**2, height * width)
+    image.index_add_(1, index, columns.view(len(image), -1))
+    return image.view(-1, height, width)[:, padding : padding + size[0], padding : padding + size[1]]
 
 
 def input_gradient(grad: Any, weight: Any, size: Any, stride: int = 1, padding: int = 0) -> Any:
-    full = (1, weight.shape[1], *size)
-    return torch.nn.grad.conv2d_input(full, weight, grad[None], stride=stride, padding=padding)[0]
+    """Each output is a plain sum of products, written as one product with an image: autograd does the rest."""
+    x = torch.zeros(1, weight.shape[1], size[0] + 2 * padding, size[1] + 2 * padding, requires_grad=True)
+    k, total = weight.shape[-1], torch.zeros(())
+    for i in range(grad.shape[1]):
+        for j in range(grad.shape[2]):
+            window = x[:, :, i * stride : i * stride + k, j * stride : j * stride + k]
+            total = total + (grad[:, i, j] * (window * weight).sum((1, 2, 3))).sum()
+    (gradient,) = torch.autograd.grad(total, x)
+    return gradient[0, :, padding : padding + size[0], padding : padding + size[1]]
 
 
 def effective_std(n: int, kernel: int = 3, dilation: int = 1) -> Any:
@@ -171,11 +192,55 @@ def test_an_unknown_mistake_is_shown_by_an_example() -> None:
 def test_the_summary_counts_what_is_passed_wrong_and_empty(solutions: dict[str, Any]) -> None:
     full = checks.summary(solutions).splitlines()
     assert len(full) == len(checks.PARTS) + 1
-    assert full[0] == "✓ Exercise 1, correlate2d"
+    assert full[0] == "✓ Exercise 1, correlate2d (1 point)"
+    assert full[2] == "✓ Exercise 1, many channels (2 points)"
     assert full[-1] == "30 of 30 points (checks wrong: 0, still empty: 0)"
     mixed = {**solutions, "grey_kernel": lambda: torch.full((1, 3, 1, 1), 1 / 3), "correlate2d": stub}
     lines = checks.summary(mixed).splitlines()
-    assert lines[0] == "… Exercise 1, correlate2d"
-    assert any(line.startswith("✗ Exercise 3, grey: this is the mean") for line in lines)
+    assert lines[0] == "… Exercise 1, correlate2d (1 point)"
+    assert any(line.startswith("✗ Exercise 3, grey (1 point): this is the mean") for line in lines)
     # correlate calls correlate2d, which is defined in the solutions' own namespace and still works there
     assert lines[-1] == "27 of 30 points (checks wrong: 1, still empty: 2)"
+
+
+def gradient_of_unfold(columns: Any, size: Any, k: int, stride: int = 1, padding: int = 0) -> Any:
+    image = torch.zeros(1, len(columns) // k**2, *size, requires_grad=True)
+    patches = F.unfold(image, k, stride=stride, padding=padding)
+    return torch.autograd.grad(patches, image, columns[None])[0][0]
+
+
+@pytest.mark.parametrize(
+    ("check", "answer", "name"),
+    [
+        ("correlate2d", lambda x, w: F.conv2d(x[None, None], w[None, None])[0, 0], "F.conv2d"),
+        ("correlate2d_integers", lambda x, w: torch.conv2d(x[None, None].float(), w[None, None])[0, 0], "F.conv2d"),
+        ("correlate_channels", lambda x, w: F.conv2d(x[None], w)[0], "F.conv2d"),
+        ("correlate_channels", lambda x, w: F.conv_transpose2d(x, w.flip(2, 3)), "F.conv2d"),
+        ("correlate_bias", lambda x, w, b: torch.conv2d(x[None], w, b)[0], "F.conv2d"),
+        ("correlate_channels", lambda x, w: torch.nn.Conv2d(len(x), len(w), 3)(x), "F.conv2d"),
+        (
+            "batch_norm_output",
+            lambda x, g, b, m, v, t, mo, e: (F.batch_norm(x, m, v, g, b, t, mo, e), m, v),
+            "batch_norm",
+        ),
+        ("batch_norm_eval", lambda x, g, b, m, v, t, mo, e: (torch.nn.BatchNorm2d(3)(x), m, v), "batch_norm"),
+        ("col2im_overlaps", lambda c, size, k, s, p: F.fold(c[None], size, k, stride=s, padding=p)[0], "F.fold"),
+        ("col2im_overlaps", lambda c, size, k, s, p: torch.nn.Fold(size, k, stride=s, padding=p)(c), "F.fold"),
+        ("col2im_stride_padding", gradient_of_unfold, "F.fold"),
+        (
+            "input_gradient",
+            lambda g, w, size, s, p: F.conv_transpose2d(g, w, stride=s, padding=p),
+            "F.conv2d",
+        ),
+    ],
+)
+def test_what_the_exercise_forbids_is_refused_by_whatever_name(check: str, answer: Any, name: str) -> None:
+    verdict = getattr(checks, check)(answer)
+    assert verdict.state == "wrong"
+    assert "you build it yourself" in verdict.message
+    assert name in verdict.message
+
+
+def test_what_is_forbidden_inside_an_answer_works_again_behind_it() -> None:
+    assert not checks.correlate_channels(lambda x, w: F.conv2d(x[None], w)[0]).passed
+    assert F.conv2d(torch.ones(1, 1, 2, 2), torch.ones(1, 1, 2, 2)).item() == 4

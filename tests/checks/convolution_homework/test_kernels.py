@@ -14,8 +14,14 @@ from cvbook.checks import convolution_homework as checks
 from cvbook.checks.convolution_homework import kernels as module
 
 
+def conv(x: Tensor, weight: Tensor) -> Tensor:
+    """(C_in, H, W) by (C_out, C_in, kh, kw), by unfolding, which no exercise forbids."""
+    columns = F.unfold(x[None].float(), tuple(weight.shape[2:]))[0]
+    return (weight.flatten(1) @ columns).unflatten(1, (-1, x.shape[2] - weight.shape[3] + 1))
+
+
 def correlated(image: Tensor, kernel: Tensor) -> Tensor:
-    return F.conv2d(image[None, None].float(), kernel[None, None])[0, 0]
+    return conv(image[None], kernel[None, None])[0]
 
 
 def shape4(*rows: tuple[float, ...]) -> Tensor:
@@ -46,20 +52,31 @@ MISTAKES: list[tuple[str, Any, str]] = [
     ("correlate2d", lambda x, w: correlated(x, w).T, "height and width are exchanged"),
     ("correlate2d", lambda x, w: correlated(x, w) / w.numel(), "averaged"),
     ("correlate2d", lambda x, w: torch.zeros_like(x), "as large as the image"),
+    ("correlate2d", lambda x, w: x[len(w) - 1 :, len(w[0]) - 1 :] * w[-1, -1], "only the last product"),
+    (
+        "correlate2d",
+        lambda x, w: correlated(x, w).flatten().cumsum(0).view_as(correlated(x, w)),
+        "start each place at 0",
+    ),
+    ("correlate2d", lambda x, w: correlated(x, w).cumsum(1), "goes on along each row"),
     ("correlate2d", lambda x, w: x @ w, "your code stopped with RuntimeError"),
     ("correlate2d_integers", lambda x, w: correlated(x, w).long(), "cut to whole numbers: make it with torch.zeros"),
     ("correlate2d_integers", lambda x, w: correlated(x, w).floor(), "cut to whole numbers"),
     ("correlate2d_integers", lambda x, w: correlated(x, w.long().float()), "kernel is cut to whole numbers"),
     (
         "correlate2d_integers",
-        lambda x, w: F.conv2d(x[None, None], w[None, None]),
+        lambda x, w: x[:2, :3] @ w,
         "your code stopped with RuntimeError",
     ),
-    ("correlate_channels", lambda x, w: F.conv2d(x[None], w.flip(2, 3))[0], "true convolution"),
-    ("correlate_channels", lambda x, w: F.conv2d(x[None], w.transpose(0, 1))[0], "channels are exchanged"),
-    ("correlate_channels", lambda x, w: F.conv2d(x.sum(0)[None, None], w[:, :1])[0], "same kernel is used"),
-    ("correlate_channels", lambda x, w: F.conv2d(x[None], w)[0] / len(x), "averaged"),
-    ("correlate_channels", lambda x, w: F.conv2d(x[None, :1], w[:, :1])[0], "only the first input channel"),
+    ("correlate_channels", lambda x, w: conv(x, w.flip(2, 3)), "true convolution"),
+    ("correlate_channels", lambda x, w: conv(x, w.transpose(0, 1)), "channels are exchanged"),
+    ("correlate_channels", lambda x, w: conv(x.sum(0)[None], w[:, :1]), "same kernel is used"),
+    ("correlate_channels", lambda x, w: conv(x, w) / len(x), "averaged"),
+    ("correlate_channels", lambda x, w: conv(x[:1], w[:, :1]), "only the first input channel"),
+    ("correlate_channels", lambda x, w: conv(x[-1:], w[:, -1:]), "only the last input channel"),
+    ("correlate_channels", lambda x, w: conv(x, w).cumsum(0), "start each output channel at 0"),
+    ("correlate_channels", lambda x, w: list(conv(x, w)), "torch.stack makes them one tensor"),
+    ("correlate_bias", lambda x, w, b: (conv(x, w) + wide(b)).cumsum(0), "start each output channel at 0"),
     (
         "correlate_channels",
         lambda x, w: torch.stack([correlated(x[o], w[o, o]) for o in range(len(w))]),
@@ -70,12 +87,12 @@ MISTAKES: list[tuple[str, Any, str]] = [
         lambda x, w: torch.stack([torch.stack([correlated(x[c], v[c]) for c in range(len(x))]) for v in w]),
         "kept apart",
     ),
-    ("correlate_bias", lambda x, w, b: F.conv2d(x[None], w)[0], "bias is missing"),
-    ("correlate_bias", lambda x, w, b: F.conv2d(x[None], w)[0] + len(x) * wide(b), "once for each input channel"),
-    ("correlate_bias", lambda x, w, b: F.conv2d(x[None], w)[0] + w[0].numel() * wide(b), "once for each weight"),
-    ("correlate_bias", lambda x, w, b: F.conv2d(x[None], w)[0] - wide(b), "subtracted"),
-    ("correlate_bias", lambda x, w, b: F.conv2d(x[None], w)[0] + b[0], "same bias"),
-    ("correlate_bias", lambda x, w, b: F.conv2d(x[None], w)[0] + b.sum(), "sum of all biases"),
+    ("correlate_bias", lambda x, w, b: conv(x, w), "bias is missing"),
+    ("correlate_bias", lambda x, w, b: conv(x, w) + len(x) * wide(b), "once for each input channel"),
+    ("correlate_bias", lambda x, w, b: conv(x, w) + w[0].numel() * wide(b), "once for each weight"),
+    ("correlate_bias", lambda x, w, b: conv(x, w) - wide(b), "subtracted"),
+    ("correlate_bias", lambda x, w, b: conv(x, w) + b[0], "same bias"),
+    ("correlate_bias", lambda x, w, b: conv(x, w) + b.sum(), "sum of all biases"),
     ("grey_kernel", lambda: torch.full((1, 3, 1, 1), 1 / 3), "mean of R, G and B"),
     ("grey_kernel", lambda: torch.ones(1, 3, 1, 1), "sum of R, G and B"),
     ("grey_kernel", lambda: shape4((0.114, 0.587, 0.299)), "order is B, G, R"),

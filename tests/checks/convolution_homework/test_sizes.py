@@ -20,10 +20,12 @@ def field(layers: Any, wrong: str) -> tuple[int, int]:
         if isinstance(layer, list):
             sizes = [field(branch, wrong)[0] for branch in layer]
             join: dict[str, Any] = {
-                "sum": lambda s=sizes: sum(s) - len(s) + 1, "first": lambda s=sizes: s[0], "min": lambda s=sizes: min(s)
+                "sum": lambda s=sizes: sum(s) - len(s) + 1, "first": lambda s=sizes: s[0],
+                "min": lambda s=sizes: min(s), "last branch": lambda s=sizes: s[-1],
             }  # fmt: skip
-            size += (join.get(wrong, lambda s=sizes: max(s))() - 1) * jump
-            jump *= field(layer[0], wrong)[1]
+            largest = join.get(wrong, lambda s=sizes: max(s))()
+            size += (largest - (wrong != "no -1")) * (1 if wrong == "fork jump" else jump)
+            jump = jump if wrong == "fork stride" else jump * field(layer[0], wrong)[1]
             continue
         kernel, stride, dilation = layer
         if wrong == "early":
@@ -54,6 +56,9 @@ MISTAKES: list[tuple[str, Any, str]] = [
             (size_by(lambda n, span, s: math.ceil((n - span) / s) + 1), "rounds up"),
             (size_by(lambda n, span, s: round((n - span) / s) + 1), "rounds to the nearest"),
             (size_by(lambda n, span, s: (n - span) // s), "+ 1 is missing"),
+            (size_by(lambda n, span, s: (n - span + 1) // s + 1), "one too short"),
+            (size_by(lambda n, span, s: n - span + 1), "stride is ignored"),
+            (lambda n, k, s=1, p=0, d=1: (n - d * (k - 1) - 1) // s + 1, "padding is ignored"),
             (lambda n, k, s=1, p=0, d=1: (n + p - d * (k - 1) - 1) // s + 1, "padding is counted once"),
             (lambda n, k, s=1, p=0, d=1: str(n) + "px", "expected a number or a pair of numbers, got str"),
         )
@@ -79,6 +84,10 @@ MISTAKES: list[tuple[str, Any, str]] = [
     ("receptive_field_branches", lambda layers: field(layers, "sum"), "the branches are added"),
     ("receptive_field_branches", lambda layers: field(layers, "first"), "only the first branch"),
     ("receptive_field_branches", lambda layers: field(layers, "min"), "smallest branch"),
+    ("receptive_field_branches", lambda layers: field(layers, "last branch"), "only the last branch"),
+    ("receptive_field_branches", lambda layers: field(layers, "no -1"), "(r - 1) jumps, not r"),
+    ("receptive_field_branches", lambda layers: field(layers, "fork jump"), "times the jump before it"),
+    ("receptive_field_branches", lambda layers: field(layers, "fork stride"), "strides inside a fork are lost"),
     ("effective_std", lambda n: 2 * n / 3, "this is the variance"),
     ("effective_std", lambda n: n * math.sqrt(2 / 3), "variances do"),
     ("effective_std", lambda n: math.sqrt(n * 9 / 12), "continuous box"),

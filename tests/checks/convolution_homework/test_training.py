@@ -19,7 +19,7 @@ def wide(v: Tensor) -> Tensor:
 
 def norm(
     *, dims: tuple[int, ...] = (0, 2, 3), correction: int = 0, outside: bool = False, affine: str = "both",
-    use: str = "batch", running: str = "right", var_from: int = 1,
+    use: str = "batch", running: str = "right", var_from: int = 1, eps_in_eval: bool = True,
 ) -> Callable[..., Any]:  # fmt: skip
     """Batch normalization with the mistakes asked for."""
 
@@ -27,6 +27,7 @@ def norm(
         m, v = x.mean(dims, keepdim=True), x.var(dims, correction=correction, keepdim=True)
         if use == "running" or (not training and use != "always batch"):
             m, v = wide(mean), wide(var)
+        eps = eps if training or eps_in_eval else 0
         y = (x - m) / (v.sqrt() + eps if outside else (v + eps).sqrt())
         y = y * wide(gamma) if affine in ("both", "gamma") else y
         y = y + wide(beta) if affine in ("both", "beta") else y
@@ -64,6 +65,10 @@ def alike(choose: Callable[[Tensor], Tensor], change_it: bool = True) -> Callabl
     return answer
 
 
+def both_changed(change: Any, images: Tensor, labels: Tensor) -> Tensor:
+    return alike(lambda d: d.argmin(1), change_it=False)(None, change(images), labels)
+
+
 # check, answer, part of the message that names the mistake
 MISTAKES: list[tuple[str, Any, str]] = [
     ("batch_norm_output", norm(dims=(0,)), "each pixel has its own statistics"),
@@ -76,7 +81,10 @@ MISTAKES: list[tuple[str, Any, str]] = [
     ("batch_norm_output", norm(affine="none"), "gamma and beta are left out"),
     ("batch_norm_output", norm(affine="gamma"), "beta is left out"),
     ("batch_norm_output", norm(affine="beta"), "gamma is left out"),
-    ("batch_norm_output", lambda x, *rest: x, "expected three results"),
+    ("batch_norm_output", lambda x, *rest: x, "expected three results (y, running_mean, running_var), got a Tensor"),
+    ("batch_norm_output", lambda x, *rest: [x, x], "expected three results (y, running_mean, running_var), got 2"),
+    ("batch_norm_output", lambda x, g, *rest: (x * g, *rest[:2]), "write v[:, None, None]"),
+    ("batch_norm_output", lambda x, *rest: (x.flatten(1) @ x, x, x), "your code stopped with RuntimeError"),
     ("batch_norm_output", lambda x, g, b, *rest: norm()(x, b, g, *rest), "gamma and beta are exchanged"),
     ("batch_norm_mean", norm(running="still"), "not updated"),
     ("batch_norm_mean", norm(running="replaced"), "replaced"),
@@ -91,6 +99,7 @@ MISTAKES: list[tuple[str, Any, str]] = [
     ("batch_norm_eval", norm(running="also eval"), "mean changes in evaluation"),
     ("batch_norm_eval", norm(outside=True), "eps belongs inside"),
     ("batch_norm_eval", norm(affine="none"), "gamma and beta are left out"),
+    ("batch_norm_eval", norm(eps_in_eval=False), "eps is not added to running_var"),
     ("change_in_points", changes(lambda a, p: 100 * (p - a).mean()), "sign is wrong"),
     ("change_in_points", changes(lambda a, p: (a - p).mean()), "is a fraction"),
     ("change_in_points", changes(lambda a, p: 100 * (a - p)[0]), "only the first seed"),
@@ -101,15 +110,17 @@ MISTAKES: list[tuple[str, Any, str]] = [
     ("change_in_points", changes(lambda a, p: a.mean()), "accuracy itself, as a fraction"),
     ("change_in_points", lambda train, augmentations, seeds: {"a": 1.0}, "expected a dict with one number for each"),
     ("change_in_points", lambda train, augmentations, seeds: train(None, 99), "called with seed 99"),
-    ("change_in_points", lambda train, augmentations, seeds: train("a", 0), "none of the augmentations"),
+    ("change_in_points", lambda train, augmentations, seeds: train("a", 3), "none of the augmentations"),
+    ("change_in_points", lambda t, a, seeds: changes(lambda a, p: 100 * (a - p).mean())(t, a, range(3)), "seed 0"),
     ("look_alikes", alike(lambda d: d.argmin(1), change_it=False), "nothing is changed"),
+    ("look_alikes", both_changed, "both sides are changed"),
     ("look_alikes", alike(lambda d: d.argmax(1)), "farthest"),
     ("look_alikes", alike(lambda d: d.argmin(0)), "turned around"),
     ("look_alikes", lambda change, images, labels: change(images[0]), "takes a batch of images"),
     ("wrong_augmentation", lambda: ("noise", 6), "is not it"),
-    ("wrong_augmentation", lambda: ("upside down", 9), "does not look like a 9; look at position 9"),
-    ("wrong_augmentation", lambda: ("upside down", 4), "does not look like a 4"),
-    ("wrong_augmentation", lambda: "upside down", "expected a name and a digit"),
+    ("wrong_augmentation", lambda: ("flip", 7), "does not look most like a 7; look at position 7"),
+    ("wrong_augmentation", lambda: ("flip", 4), "does not look most like a 4"),
+    ("wrong_augmentation", lambda: "flip", "expected a name and a digit"),
 ]
 
 
