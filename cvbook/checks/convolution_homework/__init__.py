@@ -5,7 +5,7 @@ Every check takes the reader's function and a ``seed`` for the inputs it makes u
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from cvbook.checks.convolution_homework.backward import (
@@ -42,7 +42,7 @@ from cvbook.checks.convolution_homework.training import (
     look_alikes,
     wrong_augmentation,
 )
-from cvbook.checks.verdict import Verdict
+from cvbook.checks.points import Part, points
 
 __all__ = [
     "PARTS", "append_kernel", "average_pool_result", "average_pool_weight", "batch_norm_eval", "batch_norm_mean",
@@ -54,7 +54,7 @@ __all__ = [
 ]  # fmt: skip
 
 # each graded cell: the check, the name of the function it checks, its points
-PARTS: tuple[tuple[Callable[..., Verdict], str, int], ...] = (
+PARTS: tuple[Part, ...] = (
     (correlate2d, "correlate2d", 1),
     (correlate2d_integers, "correlate2d", 1),
     (correlate_channels, "correlate", 2),
@@ -93,14 +93,4 @@ def summary(answers: Mapping[str, Any]) -> str:
     >>> print(summary({}).splitlines()[-1])
     0 of 30 points (checks wrong: 0, still empty: 26)
     """
-    verdicts = [(check(answers.get(name)), points) for check, name, points in PARTS]
-    lines = []
-    for verdict, points in verdicts:
-        name, message = repr(verdict).split(": ", 1)
-        name = f"{name} ({points} point{'s' if points > 1 else ''})"
-        lines.append(f"{name}: {message}" if verdict.state == "wrong" else name)
-    got = sum(points for verdict, points in verdicts if verdict.passed)
-    states = [verdict.state for verdict, _ in verdicts]
-    total = f"{got} of {sum(points for _, points in verdicts)} points"
-    lines.append(f"{total} (checks wrong: {states.count('wrong')}, still empty: {states.count('not attempted')})")
-    return "\n".join(lines)
+    return points(PARTS, answers)

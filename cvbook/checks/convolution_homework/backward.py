@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cvbook.checks.convolution_homework.by_hand import by_hand
+from cvbook.checks.by_hand import by_hand
 from cvbook.checks.verdict import Wrong, equal, exercise
 
 __all__ = ["col2im_overlaps", "col2im_stride_padding", "input_gradient"]

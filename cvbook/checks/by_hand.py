@@ -12,7 +12,10 @@ from cvbook.checks.verdict import Wrong
 __all__ = ["by_hand"]
 
 # what PyTorch runs in the end, whatever name the call went by (F.conv2d, torch.conv2d, nn.Conv2d, ...)
-KERNELS = {"F.conv2d": "convolution", "F.batch_norm": "batch_norm", "F.fold": "col2im"}
+KERNELS = {
+    "F.conv2d": "convolution", "F.batch_norm": "batch_norm", "F.fold": "col2im",
+    "torch.softmax": "softmax", "torch.logsumexp": "logsumexp",
+}  # fmt: skip
 
 
 class _Refuse(TorchDispatchMode):

@@ -1,0 +1,285 @@
+"""Checks of the homework on convolutional networks, exercise 1: what a network costs, and what it has to remember."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from cvbook.checks.neuron_homework.answers import called, number, parts
+from cvbook.checks.verdict import Wrong, exercise
+
+__all__ = ["draw", "exactly", "memory_inference", "memory_training", "multiply_adds", "parameters", "whole"]
+
+Shape = tuple[int, int, int]
+Case = tuple[list[nn.Module], Shape]
+
+
+def draw(g: torch.Generator, low: int, high: int) -> int:
+    """A random whole number, both ends included."""
+    return int(torch.randint(low, high + 1, (), generator=g))
+
+
+def whole(value: Any, what: str) -> int:
+    """One whole number of an answer.
+
+    Raises:
+        NotImplementedError: if it is ``None`` or ``...``.
+        Wrong: if it is something else.
+    """
+    found = number(value, what)
+    if found != round(found):
+        raise Wrong(f"expected a whole number for {what}, got {found:.6g}")
+    return round(found)
+
+
+def exactly(
+    got: Sequence[int], right: Sequence[int], mistakes: Mapping[str, Callable[[int], object]], whats: Sequence[str]
+) -> None:
+    """Compare whole numbers for several cases; a mistake must explain all of them.
+
+    Args:
+        got, right: one number for each case.
+        mistakes: sentence -> function of the case's place in the list, what this mistake would give.
+        whats: each case in words.
+
+    Raises:
+        Wrong: if one of them differs.
+    """
+    if list(got) == list(right):
+        return
+    for sentence, wrong in mistakes.items():
+        if [wrong(place) for place in range(len(right))] == list(got):
+            raise Wrong(sentence)
+    place = next(i for i, (a, b) in enumerate(zip(got, right, strict=True)) if a != b)
+    raise Wrong(f"for {whats[place]}, expected {right[place]:,}, got {got[place]:,}")
+
+
+def _networks(seed: int) -> list[Case]:
+    """Random chains: rectangles, strides, dilation, groups, with and without biases; with and without a head."""
+    g, cases = torch.Generator().manual_seed(seed), []
+    for with_head in (False, True, True, False):
+        C, H, W = 2 * draw(g, 1, 3), draw(g, 15, 20), draw(g, 21, 27)
+        wide, groups = 4 * draw(g, 1, 3), 2
+        layers: list[nn.Module] = [
+            nn.Conv2d(C, wide, (3, 5), stride=(1, 2), padding=(2, 1), bias=draw(g, 0, 1) == 1),
+            nn.ReLU(),
+            nn.Conv2d(wide, wide, 3, padding=(1, 2), groups=wide, bias=False),
+            nn.MaxPool2d(2),
+            nn.Conv2d(wide, 2 * wide, (3, 2), padding=1, dilation=(2, 1), groups=groups),
+        ]
+        if with_head:
+            with torch.no_grad():
+                side = nn.Sequential(*layers)(torch.zeros(1, C, H, W))[0].numel()
+            layers += [nn.Flatten(), nn.Linear(side, 9), nn.ReLU(), nn.Linear(9, draw(g, 2, 5), bias=False)]
+        cases.append((layers, (C, H, W)))
+    return cases
+
+
+def _asked(answer: Callable[..., Any], cases: Sequence[Case], which: int) -> list[int]:
+    """Number ``which`` of the answers to all cases; the layers are handed over as copies."""
+    names = ("the parameters", "the multiply-adds")
+    found = []
+    for layers, shape in cases:
+        given = copy.deepcopy(layers)
+        got = called(lambda s, given=given: answer(given, s), shape=shape)
+        if [type(layer) for layer in given] != [type(layer) for layer in layers]:
+            raise Wrong("your function changes the list of layers in place; work on a copy")
+        found.append(whole(parts(got, "(parameters, multiply_adds)")[which], names[which]))
+    return found
+
+
+def _words(case: Case) -> str:
+    kinds = ["Linear" if isinstance(layer, nn.Linear) else "Conv2d" for layer in case[0] if _costs(layer)]
+    return f"{' + '.join(kinds)} on images {case[1]}"
+
+
+def _costs(layer: nn.Module) -> bool:
+    return isinstance(layer, (nn.Conv2d, nn.Linear))
+
+
+@exercise("Exercise 1, parameters")
+def parameters(answer: Callable[..., Any], *, seed: int = 0) -> str:
+    """The first result of ``answer(layers, shape)``."""
+    cases = _networks(seed)
+    right = [sum(p.numel() for layer in layers for p in layer.parameters()) for layers, _ in cases]
+    mistakes = {
+        "the biases are missing": lambda layer: layer.weight.numel(),
+        "a bias is counted where there is none: layer.bias is None then": (
+            lambda layer: layer.weight.numel() + len(layer.weight)
+        ),
+        "one bias is counted for each layer; there is one for each channel that comes out": (
+            lambda layer: layer.weight.numel() + (layer.bias is not None)
+        ),
+        "groups are ignored: a kernel sees in_channels / groups channels": (
+            lambda layer: layer.weight.numel() * getattr(layer, "groups", 1) + _bias(layer)
+        ),
+        "groups count twice: only the channels that a kernel sees are divided": (
+            lambda layer: layer.weight.numel() // getattr(layer, "groups", 1) + _bias(layer)
+        ),
+        "a kernel is taken for a square; kernel_size is (height, width)": lambda layer: _square(layer) + _bias(layer),
+        "the linear layers are missing": lambda layer: (
+            layer.weight.numel() + _bias(layer) if isinstance(layer, nn.Conv2d) else 0
+        ),
+    }
+    exactly(_asked(answer, cases, 0), right, _over(cases, mistakes), [f"{_words(c)}: parameters" for c in cases])
+    return "right, for rectangles, groups and missing biases too"
+
+
+def _over(cases: Sequence[Case], mistakes: Mapping[str, Callable[[Any], int]]) -> dict[str, Callable[[int], object]]:
+    def summed(count: Callable[[Any], int]) -> Callable[[int], int]:
+        return lambda place: sum(count(layer) for layer in cases[place][0] if _costs(layer))
+
+    return {sentence: summed(count) for sentence, count in mistakes.items()}
+
+
+def _bias(layer: Any) -> int:
+    return 0 if layer.bias is None else len(layer.bias)
+
+
+def _square(layer: Any) -> int:
+    if isinstance(layer, nn.Linear):
+        return layer.weight.numel()
+    return layer.weight.shape[0] * layer.weight.shape[1] * layer.kernel_size[0] ** 2
+
+
+@exercise("Exercise 1, multiply-adds")
+def multiply_adds(answer: Callable[..., Any], *, seed: int = 0) -> str:
+    """The second result of the same function, against PyTorch's own counter."""
+    cases = _networks(seed)
+    right = [_run(*case) for case in cases]
+    mistakes = {
+        "this counts a multiply-add as two operations": _counted(factor=2),
+        "this counts what biases add; only products count": _counted(bias=True),
+        "groups are ignored: a kernel sees in_channels / groups channels": _counted(ungrouped=True),
+        "strides are ignored": _counted(stride=False),
+        "padding is ignored": _counted(padding=False),
+        "dilation is ignored: a kernel of k reaches over d (k - 1) + 1 pixels": _counted(dilation=False),
+        "the map that goes in is taken; a kernel runs once for each pixel that comes out": _counted(output=False),
+        "the map is taken for a square": _counted(square=True),
+        "pooling halves the map; it is left out": _counted(pool=False),
+        "the linear layers are missing": _counted(linear=False),
+        "these are the weights alone; a kernel runs once for each pixel that comes out": _counted(pixels=False),
+    }
+    exactly(
+        _asked(answer, cases, 1),
+        right,
+        {sentence: (lambda place, f=f: f(*cases[place])) for sentence, f in mistakes.items()},  # type: ignore[misc]
+        [f"{_words(c)}: multiply-adds" for c in cases],
+    )
+    return "right: PyTorch's counter says the same"
+
+
+def _run(layers: Sequence[nn.Module], shape: Shape) -> int:
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        nn.Sequential(*layers)(torch.zeros(1, *shape))
+    return counter.get_total_flops() // 2
+
+
+def _counted(
+    *,
+    factor: int = 1,
+    bias: bool = False,
+    ungrouped: bool = False,
+    stride: bool = True,
+    padding: bool = True,
+    dilation: bool = True,
+    output: bool = True,
+    square: bool = False,
+    pool: bool = True,
+    linear: bool = True,
+    pixels: bool = True,
+) -> Callable[[Sequence[nn.Module], Shape], int]:
+    """A way to count by formula, with at most one thing wrong."""
+
+    def size(layer: Any, n: int, axis: int) -> int:
+        p, d, s = (layer.padding[axis] * padding, layer.dilation[axis] if dilation else 1,
+                   layer.stride[axis] if stride else 1)  # fmt: skip
+        return (n + 2 * p - d * (layer.kernel_size[axis] - 1) - 1) // s + 1
+
+    def count(layers: Sequence[nn.Module], shape: Shape) -> int:
+        H, W, total = *shape[1:], 0
+        for layer in layers:
+            if isinstance(layer, nn.Conv2d):
+                before = H * W
+                H, W = size(layer, H, 0), size(layer, W, 1)
+                per_pixel = layer.weight.numel() * (layer.groups if ungrouped else 1) + _bias(layer) * bias
+                where = before if not output else H * H if square else H * W
+                total += per_pixel * (where if pixels else 1)
+            elif isinstance(layer, nn.MaxPool2d) and pool:
+                H, W = H // 2, W // 2
+            elif isinstance(layer, nn.Linear):
+                total += (layer.weight.numel() + _bias(layer) * bias) * linear
+        return factor * total
+
+    return count
+
+
+def _chains(seed: int) -> list[list[tuple[int, ...]]]:
+    """Shapes of what goes in and of what each layer writes; the largest two are never side by side in the first."""
+    g = torch.Generator().manual_seed(seed + 5)
+    chains: list[list[tuple[int, ...]]] = [[(3, 8, 8), (2, 4, 4), (5, 7, 6), (4, 2, 2), (6, 5, 9), (10,)]]
+    for length in (3, 5, 7, 2):
+        shapes = [(draw(g, 1, 9), draw(g, 2, 9), draw(g, 2, 9)) for _ in range(length)]
+        chains.append([*shapes, (draw(g, 2, 9),)])
+    return chains
+
+
+def _memory(
+    answer: Callable[..., Any], which: int, seed: int, mistakes: Mapping[str, Callable[[list[int]], int]]
+) -> None:
+    chains, names = _chains(seed), "(training, inference)"
+    right = _two if which else sum
+    sizes = [[math.prod(shape) for shape in chain] for chain in chains]
+    got = [whole(parts(called(answer, shapes=chain), names)[which], names[1:-1].split(", ")[which]) for chain in chains]
+    exactly(
+        got,
+        [right(one) for one in sizes],
+        {sentence: (lambda place, f=f: f(sizes[place])) for sentence, f in mistakes.items()},  # type: ignore[misc]
+        [f"the shapes {chain}, {names[1:-1].split(', ')[which]}" for chain in chains],
+    )
+
+
+def _two(sizes: Sequence[int]) -> int:
+    """The largest sum of neighbors, by brute force over all stretches of length two."""
+    return max(sum(sizes[i : i + 2]) for i in range(len(sizes) - 1))
+
+
+@exercise("Exercise 1, memory in training")
+def memory_training(answer: Callable[..., Any], *, seed: int = 0) -> str:
+    """The first result of ``answer(shapes)``."""
+    mistakes = {
+        "the image itself is missing: the first layer's gradient needs it": lambda n: sum(n[1:]),
+        "the last output is missing: the loss needs it": lambda n: sum(n[:-1]),
+        "this is the largest alone; in training all of them wait for the backward pass": max,
+        "the two results are exchanged: (training, inference)": _two,
+        "this is the product of everything; numbers are kept side by side, so they add up": math.prod,
+    }
+    _memory(answer, 0, seed, mistakes)  # type: ignore[arg-type]
+    return "right: everything waits for the backward pass"
+
+
+@exercise("Exercise 1, memory at inference")
+def memory_inference(answer: Callable[..., Any], *, seed: int = 0) -> str:
+    """The second result of the same function."""
+    mistakes = {
+        "this is the largest alone; while a layer works, its input and its output are both there": max,
+        "these are the two largest; only neighbors are there at the same time": lambda n: sum(sorted(n)[-2:]),
+        "these are the smallest neighbors; there must be room for the largest": lambda n: min(
+            a + b for a, b in itertools.pairwise(n)
+        ),
+        "these are the last two; there must be room for the largest neighbors": lambda n: sum(n[-2:]),
+        "these are the first two; there must be room for the largest neighbors": lambda n: sum(n[:2]),
+        "this keeps everything; at inference a map is forgotten as soon as the next one is there": sum,
+        "the image itself is missing: it is the input of the first layer": lambda n: (
+            _two(n[1:]) if n[2:] else sum(n[1:])
+        ),
+    }
+    _memory(answer, 1, seed, mistakes)  # type: ignore[arg-type]
+    return "right: two neighbors at a time"

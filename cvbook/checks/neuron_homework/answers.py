@@ -1,0 +1,126 @@
+"""Call an answer on copies and read what it returns, so that no answer can break a check."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cvbook.checks.verdict import Wrong
+
+__all__ = ["Mistakes", "called", "close", "known", "number", "parts", "tensor"]
+
+Mistakes = dict[str, Callable[[], object]]
+
+
+def called(answer: Callable[..., Any], **arguments: Any) -> Any:
+    """What ``answer`` returns for copies of the arguments, which are passed by position.
+
+    Raises:
+        Wrong: if it changes an argument in place.
+        NotImplementedError: if it returns ``None`` or ``...``.
+    """
+    given = {name: _copy(value) for name, value in arguments.items()}
+    got = answer(*given.values())
+    for name, value in arguments.items():
+        if not _same(given[name], value):
+            raise Wrong(f"your function changes its argument {name} in place; work on a copy and return the result")
+    if got is None or got is ...:
+        raise NotImplementedError
+    return got
+
+
+def tensor(value: Any, what: str) -> Tensor:
+    """The numbers of an answer in float64.
+
+    Raises:
+        NotImplementedError: if it is ``None`` or ``...``.
+        Wrong: if it holds no real numbers.
+    """
+    if value is None or value is ...:
+        raise NotImplementedError
+    try:
+        if isinstance(value, (tuple, list)) and value and all(isinstance(row, Tensor) for row in value):
+            found = torch.stack(list(value)).detach()
+        else:
+            found = torch.as_tensor(value if isinstance(value, Tensor) else np.asarray(value)).detach()
+    except (TypeError, ValueError, RuntimeError):
+        raise Wrong(f"expected numbers for {what}, got {_kind(value)}") from None
+    if found.is_complex():
+        raise Wrong(f"expected real numbers for {what}, got complex ones")
+    return found.double()
+
+
+def number(value: Any, what: str) -> float:
+    """One finite real number of an answer.
+
+    Raises:
+        NotImplementedError: if it is ``None`` or ``...``.
+        Wrong: if it is something else.
+    """
+    found = tensor(value, what)
+    if found.numel() != 1:
+        raise Wrong(f"expected one number for {what}, got shape {tuple(found.shape)}")
+    if not found.isfinite().all():
+        raise Wrong(f"got NaN or an infinite value for {what}")
+    return float(found)
+
+
+def parts(value: Any, names: str) -> list[Any]:
+    """The parts of an answer that is a tuple, for example ``parts(value, "(dz, da)")``.
+
+    Raises:
+        NotImplementedError: if it, or a part of it, is ``None`` or ``...``.
+        Wrong: if it is no tuple or list, or has another length.
+    """
+    if value is None or value is ...:
+        raise NotImplementedError
+    count = names.count(",") + 1
+    if not isinstance(value, (tuple, list)):
+        raise Wrong(f"expected {count} results {names}, got {_kind(value)}")
+    if len(value) != count:
+        raise Wrong(f"expected {count} results {names}, got {len(value)}")
+    if any(part is None or part is ... for part in value):
+        raise NotImplementedError
+    return list(value)
+
+
+def close(got: float, expected: float, mistakes: Mapping[str, float], *, tolerance: float, what: str) -> None:
+    """Compare one number with the expected one, relative; name the mistake that explains it.
+
+    Raises:
+        Wrong: if it differs by more than ``tolerance``.
+    """
+    if abs(got - expected) <= tolerance * abs(expected):
+        return
+    for sentence, value in mistakes.items():
+        if abs(value - expected) > 2 * tolerance * abs(expected) and abs(got - value) <= tolerance * abs(value):
+            raise Wrong(sentence)
+    raise Wrong(f"for {what}, expected {expected:.4g}, got {got:.4g}")
+
+
+def known(mistakes: Mapping[str, Tensor]) -> Mistakes:
+    """Mistakes whose results are computed already, in the form that `equal` takes."""
+    return {sentence: value.clone for sentence, value in mistakes.items()}
+
+
+def _copy(value: Any) -> Any:
+    return value if callable(value) else copy.deepcopy(value)
+
+
+def _same(a: Any, b: Any) -> bool:
+    if isinstance(b, Tensor):
+        return isinstance(a, Tensor) and a.shape == b.shape and torch.equal(a, b)
+    if isinstance(b, np.ndarray):
+        return isinstance(a, np.ndarray) and a.shape == b.shape and np.array_equal(a, b)
+    if isinstance(b, Sequence) and not isinstance(b, str):
+        return len(a) == len(b) and all(_same(p, q) for p, q in zip(a, b, strict=True))
+    return callable(b) or a == b
+
+
+def _kind(value: Any) -> str:
+    return "text" if isinstance(value, str) else f"a {type(value).__name__}"

@@ -1,0 +1,262 @@
+"""Checks of the lesson *VGG and Inception*."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cvbook.checks.verdict import Missing, Wrong, equal, exercise
+
+__all__ = ["auxiliary_loss", "break_even", "inception", "initialize", "stacks"]
+
+Pair = tuple[int, int]
+
+
+@exercise("Stacks of 3x3")
+def stacks(answer: dict[str, float]) -> str:
+    """``answer``: field of four 3x3 layers, layers that see 15x15, and the percent of weights that those save."""
+    expected = {"field of four": 9.0, "layers for 15x15": 7.0, "saved in %": 72.0}
+    if not isinstance(answer, dict):
+        raise Wrong(f"expected a dict with the keys {', '.join(expected)}, got {type(answer).__name__}")
+    if all(answer.get(key) in (None, ...) for key in expected):
+        raise NotImplementedError
+    traps: dict[str, dict[float, str]] = {
+        "field of four": {
+            12: "that adds up the kernels; neighbors overlap, so each layer after the first adds 2 pixels",
+            8: "each layer adds 2 pixels, and the pixel itself is there from the start",
+            81: "that is the area; the side is asked",
+        },
+        "layers for 15x15": {
+            5: "that divides 15 by 3; each layer adds 2 pixels to the one in the middle",
+            8: "the first pixel is there without any layer: solve 1 + 2 n = 15",
+        },
+        "saved in %": {
+            28.0: "that is what is left; how much is saved?",
+            0.72: "give percent, not a fraction",
+            257.1: "that is how many percent more the single kernel has; take its weights as the whole",
+        },
+    }
+    for key, number in expected.items():
+        given = answer.get(key)
+        if given is None or given is ...:
+            raise Wrong(f"the answer for {key!r} is missing")
+        given = float(given)
+        if not abs(given - number) <= 0.1:
+            near = [words for value, words in traps[key].items() if abs(given - value) <= 0.005 * value + 0.001]
+            raise Wrong(f"{key}: {near[0] if near else f'not {given:g}; draw the layers in one dimension and count'}")
+    return "right: the stack grows linearly with the side, the single kernel with its square"
+
+
+@exercise("An Inception module")
+def inception(answer: Callable[[int, int, Pair, Pair, int], nn.Module]) -> str:
+    """``answer(c_in, one, three, five, pool)`` builds the module of figure 2b, with biases, a ReLU after each conv."""
+    for c_in, one, three, five, pool in ((6, 3, (4, 5), (2, 7), 4), (5, 2, (3, 2), (4, 3), 6)):
+        model = answer(c_in, one, three, five, pool)
+        if model is None or model is ...:
+            raise NotImplementedError
+        if not isinstance(model, nn.Module):
+            raise Wrong(f"expected a module, got {type(model).__name__}")
+        what = f"({c_in}, {one}, {three}, {five}, {pool})"
+        y = model(torch.randn(2, c_in, 9, 11))
+        widths = [one, three[1], five[1], pool]
+        if tuple(y.shape) != (2, sum(widths), 9, 11):
+            hints = {
+                sum(widths[:3]): "the pooling branch is missing",
+                sum(widths[:3]) + c_in: "the pooling branch has no 1x1 convolution after the pooling",
+                max(widths): "the branches are summed; concatenate them along the channels",
+            }
+            same_size = y.ndim == 4 and y.shape[2:] == (9, 11)
+            hint = hints.get(y.shape[1], "how many channels has each branch?") if same_size else "keep the map's size"
+            raise Wrong(f"for {what}, expected shape (2, {sum(widths)}, 9, 11), got {tuple(y.shape)}: {hint}")
+        _count(model, c_in, one, three, five, pool, what)
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                parameter.fill_(0.1 if parameter.ndim > 1 else 0.0)
+                if parameter.ndim not in (1, 4):
+                    raise Wrong(f"parameter {name} has shape {tuple(parameter.shape)}; only convolutions are needed")
+        _fields(model, c_in, widths, what)
+        if model(-torch.ones(1, c_in, 9, 11)).min() < 0:
+            raise Wrong("a ReLU after each convolution is missing: negative numbers come out")
+    return "right: four branches, one size, concatenated"
+
+
+def _count(model: nn.Module, c: int, one: int, three: Pair, five: Pair, pool: int, what: str) -> None:
+    def conv(c_in: int, out: int, k: int) -> int:
+        return out * (c_in * k * k + 1)
+
+    def module(k: int = 5, bottleneck: bool = True) -> int:
+        if bottleneck:
+            middle = conv(c, three[0], 1) + conv(*three, 3) + conv(c, five[0], 1) + conv(*five, k)
+        else:
+            middle = conv(c, three[1], 3) + conv(c, five[1], k)
+        return conv(c, one, 1) + middle + conv(c, pool, 1)
+
+    got = sum(p.numel() for p in model.parameters())
+    biases = one + sum(three) + sum(five) + pool
+    known = {
+        module(k=3): "the third branch has a 3x3 kernel; it should be 5x5",
+        module() - conv(c, pool, 1): "the pooling branch has no 1x1 convolution",
+        module() - biases: "the convolutions have no biases",
+        module() + 2 * biases: "there is batch normalization; leave it out here",
+        module() + biases: "there is batch normalization in place of the biases; leave it out here",
+        module(bottleneck=False): "the 1x1 convolutions before 3x3 and 5x5 are missing",
+    }
+    if got != module():
+        how = known.get(got, "count branch by branch")
+        raise Wrong(f"for {what}, expected {module()} parameters, got {got}: {how}")
+
+
+def _fields(model: nn.Module, c_in: int, widths: list[int], what: str) -> None:
+    """Which pixels does the middle of each branch see? All weights are positive, so none cancels."""
+    x = torch.rand(1, c_in, 9, 11) + 1
+    x[..., 4, 5] += 1
+    x.requires_grad_()
+    sides, start = [], 0
+    for width in widths:
+        (gradient,) = torch.autograd.grad(model(x)[0, start, 4, 5], x)
+        seen = gradient.abs().sum((0, 1)) > 0
+        sides.append((int(seen.any(1).sum()), int(seen.any(0).sum())))
+        start += width
+    names = ("the 1x1 branch", "the 3x3 branch", "the 5x5 branch")
+    for name, side, expected in zip(names, sides, (1, 3, 5), strict=False):
+        if side != (expected, expected):
+            raise Wrong(
+                f"for {what}, {name} sees {side[0]}x{side[1]} pixels instead of {expected}x{expected}; look at its "
+                "kernel, and at the order of the branches: 1x1, 3x3, 5x5, pooling"
+            )
+    spread = x.detach().clone()
+    spread[..., 3, 4] += 10  # a neighbor: the maximum of its window reaches the middle, an average would, too
+    before, after = (model(z)[0, -1, 4, 5].item() for z in (x, spread))
+    if before == after:
+        raise Wrong(f"for {what}, the last branch does not pool over 3x3 pixels around each place")
+    ratio = (after - before) / (0.1 * c_in)
+    if not math.isclose(ratio, 10 - _excess(x), rel_tol=0.05):
+        raise Wrong(f"for {what}, the last branch should take the maximum of 3x3 pixels, then a 1x1 convolution")
+
+
+def _excess(x: Tensor) -> float:
+    """By how much the middle was the largest of its window already, on average over the channels."""
+    window = x.detach()[0, :, 3:6, 4:7].amax((1, 2))
+    return (window - x.detach()[0, :, 3, 4]).mean().item()
+
+
+@exercise("When does a bottleneck pay?")
+def break_even(answer: Callable[[int, int, int], int]) -> str:
+    """``answer(c, out, k)``: the largest width r with which 1x1 and k x k need fewer multiply-adds than k x k alone."""
+    cases = [(192, 32, 5), (192, 128, 3), (64, 64, 3), (10, 3, 7)]
+    cases += [(int(c), int(out), int(k)) for c, out, k in torch.randint(2, 60, (20, 3)) if k % 2 and k < 12]
+    for c, out, k in cases:
+        got = answer(c, out, k)
+        if got is None or got is ...:
+            raise NotImplementedError
+        direct = k * k * c * out
+
+        def pays(r: int, c: int = c, out: int = out, k: int = k, direct: int = direct) -> bool:
+            return r * (c + k * k * out) < direct
+
+        expected = max(r for r in range(direct) if pays(r)) if direct < 5000 else (direct - 1) // (c + k * k * out)
+        if float(got) != expected:
+            quotient = direct / (c + k * k * out)
+            known = {
+                round(quotient): "round down: r is the largest whole number that still saves",
+                math.ceil(quotient): "round down: r is the largest whole number that still saves",
+                direct // (out + k * k * c): "c and out are swapped: the 1x1 convolution goes from c to r channels",
+                direct // (k * k * out): "the 1x1 convolution costs something, too: c times r at each pixel",
+                direct // (k * k * (c + out)): "the first kernel is 1x1, so it costs c times r, not k*k times that",
+                (k * c * out - 1) // (c + k * out): "a k x k kernel has k*k pixels, not k",
+            }
+            how = known.get(int(got) if math.isfinite(float(got)) else -1, "write both costs for one pixel of the map")
+            raise Wrong(f"for c = {c}, out = {out}, k = {k}: not {got}; {how}")
+    return "right: r < k²·c·out / (c + k²·out)"
+
+
+@exercise("The loss with auxiliary classifiers")
+def auxiliary_loss(answer: Callable[[Tensor | tuple[Tensor, Tensor, Tensor], Tensor], Tensor]) -> str:
+    """``answer(outputs, labels)``: cross-entropy of the logits, plus 0.3 times that of both auxiliary ones, if any."""
+    for n, classes in ((4, 3), (7, 5)):
+        three = tuple(2 * torch.randn(n, classes) for _ in range(3))
+        labels = torch.randint(classes, (n,))
+        main, a, b = (F.cross_entropy(logits, labels) for logits in three)
+        got = answer(tuple(t.clone() for t in three), labels.clone())  # type: ignore[arg-type]
+        mistakes = {
+            "the auxiliary losses are left out": main,
+            "the auxiliary losses have weight 1; the paper takes 0.3": main + a + b,
+            "the second auxiliary classifier is left out": main + 0.3 * a,
+            "the first auxiliary classifier is left out": main + 0.3 * b,
+            "0.3 multiplies the mean of the two; it multiplies each": main + 0.15 * (a + b),
+            "the weights are divided among the losses; the main one keeps 1": 0.4 * main + 0.3 * (a + b),
+            "0.3 multiplies all three": 0.3 * (main + a + b),
+            "the logits are added before the loss; each classifier has a loss of its own": F.cross_entropy(
+                three[0] + 0.3 * (three[1] + three[2]), labels
+            ),
+            "the softmax is taken twice; F.cross_entropy expects logits": F.cross_entropy(three[0].softmax(1), labels)
+            + 0.3 * sum(F.cross_entropy(logits.softmax(1), labels) for logits in three[1:]),
+        }
+        equal(got, main + 0.3 * (a + b), mistakes=_known(mistakes), what=f"three outputs, {n} images")
+        try:
+            alone = answer(three[0].clone(), labels.clone())
+        except Exception as error:
+            raise Wrong(
+                "stops when the network returns one tensor, as in eval mode; ask isinstance(outputs, tuple) first"
+            ) from error
+        equal(alone, main, mistakes={}, what="one tensor of logits, as in eval mode")
+    return "right: three losses in training, one afterwards"
+
+
+@exercise("Weights for a deep plain network")
+def initialize(answer: Callable[[nn.Conv2d], object]) -> str:
+    """``answer(layer)`` draws the weights of a convolution in place, so that deep ReLU stacks keep their scale."""
+    widths = [16, 48, 12, 64, 16, 48, 24, 12, 64, 32, 16, 48]
+    kernels = (3, 1, 3, 5, 3, 3, 1, 3, 5, 3, 3)
+    convs = [nn.Conv2d(a, b, k, padding=k // 2) for (a, b), k in zip(itertools.pairwise(widths), kernels, strict=True)]
+    before = [conv.weight.detach().clone() for conv in convs]
+    for conv in convs:
+        answer(conv)
+    if all(torch.equal(conv.weight, old) for conv, old in zip(convs, before, strict=True)):
+        raise Missing("nothing to check yet: the weights did not change; draw them in place, with nn.init")
+    flat = [conv.weight.detach().flatten() for conv in convs]
+    if not all(w.isfinite().all() for w in flat):
+        raise Wrong("the weights hold NaN or infinite numbers")
+    if any(w.std() < 1e-8 for w in flat):
+        raise Wrong("all weights of a layer are equal: all its kernels would learn the same; draw them at random")
+    sizes = [(conv.in_channels * k * k, conv.out_channels * k * k) for conv, k in zip(convs, kernels, strict=True)]
+    stds = [w.std().item() for w in flat]
+    known = {
+        "the standard deviation is the same for all layers; it has to fall with the number of inputs": [stds[0]] * 11,
+        "1 / fan_in keeps the scale without ReLU; a ReLU halves the mean square": [i**-0.5 for i, _ in sizes],
+        "2 / (fan_in + fan_out) is Glorot's, made for units that are symmetric around 0": [
+            (2 / (i + o)) ** 0.5 for i, o in sizes
+        ],
+        "this counts the outputs (fan_out); forward, the sum runs over the inputs (fan_in)": [
+            (2 / o) ** 0.5 for _, o in sizes
+        ],
+        "2 / fan_in is the *variance*; the standard deviation is its root": [2 / i for i, _ in sizes],
+    }
+    for words, expected in known.items():
+        if all(math.isclose(a, b, rel_tol=0.12) for a, b in zip(stds, expected, strict=True)):
+            raise Wrong(words)
+    with torch.no_grad():
+        x = torch.randn(4, widths[0], 24, 24).relu()
+        first, y = x.square().mean(), x
+        for conv in convs:
+            y = F.conv2d(F.pad(y, (conv.padding[0],) * 4, mode="reflect"), conv.weight).relu()  # type: ignore[misc]
+        growth = (y.square().mean() / first).sqrt().item()
+    if not 0.2 < growth < 5:
+        raise Wrong(
+            f"after 11 layers the numbers are {growth:.2g} times as large as before; they should keep their scale"
+        )
+    if any(conv.bias is not None and conv.bias.abs().max() > 0 for conv in convs):
+        raise Wrong("set the biases to zero; as torch draws them, they shift what the layers pass on")
+    return "right: He et al. 2015, and 13 layers are no problem"
+
+
+def _known(mistakes: dict[str, Tensor]) -> dict[str, Callable[[], object]]:
+    def result(tensor: Tensor) -> Callable[[], object]:
+        return lambda: tensor
+
+    return {sentence: result(tensor) for sentence, tensor in mistakes.items()}

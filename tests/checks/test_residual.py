@@ -1,0 +1,286 @@
+"""Each check takes right answers, written in two ways, and names what is wrong with the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from cvbook.checks import residual as checks
+from cvbook.cnns import resnet
+
+
+def rejects(verdict: Any, words: str) -> None:
+    assert verdict.state == "wrong", verdict
+    assert words in verdict.message
+
+
+def test_stubs_are_not_attempted() -> None:
+    class Empty(nn.Module):
+        def __init__(self, in_channels, width, stride):
+            super().__init__()
+
+        def forward(self, x): ...
+
+    class Half(Block):
+        def forward(self, x): ...
+
+    for answer in (Empty, Half, lambda *a: None, lambda *a: ..., None):
+        assert checks.basic_block(answer).state == "not attempted"
+    for check in (checks.convolution_weights, checks.input_gradient, checks.direction, checks.zero_init):
+        for answer in (lambda *a: None, lambda *a: ..., None):
+            assert check(answer).state == "not attempted"
+    assert checks.convolution_weights(lambda c: (..., ...)).state == "not attempted"
+    assert checks.direction(lambda p, g: [None for _ in p]).state == "not attempted"
+
+
+class Block(nn.Module):
+    """A right answer; each mistake is switched on by a subclass."""
+
+    stride_at, bias, bare, always, mistake = 1, False, False, False, ""
+
+    def __init__(self, in_channels, width, stride):
+        super().__init__()
+        first, second = (stride, 1) if self.stride_at == 1 else (1, stride)
+        self.conv1 = nn.Conv2d(in_channels, width, 3, stride=first, padding=1, bias=self.bias)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, stride=second, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.downsample = None
+        if stride != 1 or in_channels != width or self.always:
+            parts = [nn.Conv2d(in_channels, width, 1, stride=stride, bias=False), nn.BatchNorm2d(width)]
+            self.downsample = nn.Sequential(*parts[: 1 if self.bare else 2])
+
+    def forward(self, x):
+        y = self.bn1(self.conv1(x))
+        y = y if self.mistake == "inner" else y.relu()
+        y = self.bn2(self.conv2(y))
+        way = x if self.downsample is None else self.downsample(x)
+        if self.mistake == "in place":
+            way.add_(y)
+            return way.relu()
+        if self.mistake.startswith("early"):
+            y = y.relu() + way
+            return y if self.mistake == "early only" else y.relu()
+        if self.mistake == "no last":
+            return y + way
+        if self.mistake == "plain":
+            return y.relu()
+        return torch.zeros_like(y) if self.mistake == "zeros" else (y + way).relu()
+
+
+def variant(**settings: Any) -> type[Block]:
+    return type("Variant", (Block,), settings)
+
+
+def test_basic_block_accepts() -> None:
+    assert checks.basic_block(Block).passed
+    assert checks.basic_block(lambda c, w, s: resnet.BasicBlock(c, w, stride=s)).passed
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"mistake": "early only"}, "none comes after it"),
+        ({"mistake": "early"}, "can never subtract; it belongs after it only"),
+        ({"mistake": "no last"}, "ReLU after the addition is missing"),
+        ({"mistake": "inner"}, "inner ReLU"),
+        ({"mistake": "plain"}, "shortcut is not added"),
+        ({"mistake": "zeros"}, "everything is zero"),
+        ({"mistake": "in place"}, "overwrites its input"),
+        ({"stride_at": 2}, "stride is at the second convolution"),
+        ({"bias": True}, "needs no bias"),
+        ({"bare": True}, "*and* batch normalization"),
+        ({"always": True}, "nothing has to be projected"),
+    ],
+)
+def test_basic_block_names_the_mistake(settings: dict[str, Any], words: str) -> None:
+    rejects(checks.basic_block(variant(**settings)), words)
+
+
+def test_basic_block_names_missing_and_misshapen_parts() -> None:
+    class Never(Block):
+        def __init__(self, c, w, s):
+            super().__init__(c, w, s)
+            self.downsample = None
+
+    class Other(Block):
+        def __init__(self, c, w, s):
+            super().__init__(c, w, s)
+            self.norm2 = self.bn2
+            del self.bn2
+
+    rejects(checks.basic_block(Never), "it needs downsample")
+    rejects(checks.basic_block(Other), "expected a part named bn2")
+    rejects(checks.basic_block(lambda c, w, s: Block(c, 2 * w, s)), "should have shape")
+    rejects(checks.basic_block(lambda c, w, s: 3), "subclass of nn.Module")
+
+
+def test_convolution_weights() -> None:
+    def counted(c: int) -> tuple[int, int]:
+        blocks = resnet.BasicBlock(c, c), resnet.Bottleneck(c, c // 4)
+        return tuple(sum(p.numel() for p in b.parameters() if p.ndim == 4) for b in blocks)
+
+    assert checks.convolution_weights(lambda c: (18 * c**2, 17 * c**2 // 16)).passed
+    assert checks.convolution_weights(counted).passed
+    for answer, words in [
+        (lambda c: (9 * c * c, 17 * c * c // 16), "two convolutions"),
+        (lambda c: (18 * c * c, 13 * c * c // 16), "restores the channels is missing"),
+        (lambda c: (18 * c * c, 9 * c * c + c * c // 2), "a quarter of the channels"),
+        (lambda c: (18 * c * c, 9 * c * c // 4 + c * c // 2), "belongs to a pair"),
+        (lambda c: (6 * c * c, 11 * c * c // 16), "9 weights for each pair"),
+        (lambda c: (18 * c * c + 2 * c, 17 * c * c // 16 + 1.5 * c), "biases"),
+        (lambda c: (1_179_648, 69_632), "use the argument"),
+        (lambda c: (17 * c * c // 16, 18 * c * c), "swapped"),
+        (lambda c: (0, 0), "everything is zero"),
+        (lambda c: 18, "expected two numbers"),
+    ]:
+        rejects(checks.convolution_weights(answer), words)
+
+
+def gradient(branch, shortcut, x, upstream, mistake=""):
+    x = x.clone().requires_grad_()
+    way = x if shortcut is None else shortcut(x)
+    f = branch(x)
+    seen = f if mistake == "branch mask" else f + way
+    g = upstream if mistake == "no mask" else upstream * (seen > 0)
+    through = torch.autograd.grad(f, x, upstream if mistake == "branch unmasked" else g)[0]
+    if mistake == "branch only":
+        return through
+    if mistake == "number":
+        return through + 1
+    around = upstream if mistake == "way unmasked" else g
+    if shortcut is not None and mistake != "one":
+        around = torch.autograd.grad(way, x, around)[0]
+    return around if mistake == "way only" else through + around
+
+
+def test_input_gradient_accepts() -> None:
+    def by_autograd(branch, shortcut, x, upstream):
+        x = x.detach().requires_grad_()
+        y = (branch(x) + (shortcut(x) if shortcut else x)).relu()
+        (y * upstream).sum().backward()
+        return x.grad
+
+    assert checks.input_gradient(gradient).passed
+    assert checks.input_gradient(lambda b, s, x, u: by_autograd(b, s, x.clone(), u)).passed
+
+
+@pytest.mark.parametrize(
+    ("mistake", "words"),
+    [
+        ("no mask", "after the addition is missing"), ("branch mask", "taken from the branch"),
+        ("branch unmasked", "the branch is not masked"),
+        ("way unmasked", "the shortcut is not masked"), ("branch only", "branch alone"), ("number", "as a number"),
+        ("one", "a projection is no identity"), ("way only", "shortcut alone"),
+    ],
+)  # fmt: skip
+def test_input_gradient_names_the_mistake(mistake: str, words: str) -> None:
+    rejects(checks.input_gradient(lambda *a: gradient(*a, mistake=mistake)), words)
+
+
+def test_input_gradient_wants_its_inputs_back() -> None:
+    rejects(checks.input_gradient(lambda b, s, x, u: u.mul_(2)), "in place")
+    rejects(checks.input_gradient(lambda b, s, x, u: torch.zeros_like(x)), "everything is zero")
+
+
+def right_direction(parameters, generator):
+    parts = []
+    for p in parameters:
+        d = torch.randn(p.shape, generator=generator)
+        if p.ndim > 1:
+            for row, weight in zip(d, p, strict=True):
+                row *= weight.norm() / row.norm()
+        parts.append(d if p.ndim > 1 else torch.zeros_like(d))
+    return parts
+
+
+def scaled(rule: Callable[..., Any], *, vectors: bool = False, draw: Callable[..., Any] = torch.randn) -> Any:
+    def answer(parameters, generator):
+        parts = [draw(p.shape, generator=generator) for p in parameters]
+        return [d * rule(d, p) if p.ndim > 1 else d * float(vectors) for d, p in zip(parts, parameters, strict=True)]
+
+    return answer
+
+
+def norms(t: torch.Tensor) -> torch.Tensor:
+    return t.flatten(1).norm(dim=1).view(-1, *[1] * (t.ndim - 1))
+
+
+def test_direction_accepts() -> None:
+    assert checks.direction(right_direction).passed
+    assert checks.direction(scaled(lambda d, p: norms(p) / norms(d))).passed
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (scaled(lambda d, p: norms(p) / norms(d), vectors=True), "vectors"),
+        (scaled(lambda d, p: p.norm() / d.norm()), "as a whole"),
+        (scaled(lambda d, p: 1 / norms(d)), "has length 1"),
+        (scaled(lambda d, p: norms(p) ** 2 / norms(d)), "squared"),
+        (scaled(lambda d, p: norms(p)), "the weight's filter"),
+        (scaled(lambda d, p: 1), "the weight's filter"),
+        (scaled(lambda d, p: norms(p) / norms(d), draw=torch.rand), "torch.rand"),
+        (scaled(lambda d, p: 0), "zero everywhere"),
+        (lambda ps, g: [p.clone() if p.ndim > 1 else 0 * p for p in ps], "weight itself"),
+        (lambda ps, g: right_direction(ps, None), "same seed"),
+        (lambda ps, g: right_direction(ps, torch.Generator().manual_seed(5)), "different seeds"),
+        (lambda ps, g: [p.zero_() for p in ps], "themselves are changed"),
+        (lambda ps, g: right_direction(ps, g)[:2], "one tensor for each parameter"),
+        (lambda ps, g: 7, "expected a list"),
+    ],
+)
+def test_direction_names_the_mistake(answer: Any, words: str) -> None:
+    rejects(checks.direction(answer), words)
+
+
+def zero(*names: str, first: int = 0) -> Any:
+    def answer(blocks):
+        for block in blocks[first:]:
+            for name, p in block.named_parameters():
+                if name in names:
+                    nn.init.zeros_(p)
+
+    return answer
+
+
+def test_zero_init_accepts() -> None:
+    def by_hand(blocks):
+        for block in blocks:
+            block.bn2.weight = nn.Parameter(torch.zeros(len(block.bn2.weight)))
+
+    assert checks.zero_init(zero("bn2.weight")).passed
+    assert checks.zero_init(zero("bn2.weight", "bn2.bias")).passed
+    assert checks.zero_init(by_hand).passed
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (zero("conv2.weight"), "divide by sqrt(eps)"),
+        (zero("conv1.weight", "bn2.weight"), "divide by sqrt(eps)"),
+        (zero("bn1.weight"), "never wakes up"),
+        (zero("bn2.weight", "downsample.1.weight"), "passes nothing at all"),
+        (zero("bn2.weight", first=1), "only 2 of 3"),
+        (lambda bs: [nn.init.constant_(b.bn2.weight, 0.5) for b in bs], "no block is"),
+        (lambda bs: [(nn.init.zeros_(b.bn2.weight), nn.init.ones_(b.bn2.bias)) for b in bs], "its offset is not"),
+    ],
+)
+def test_zero_init_names_the_mistake(answer: Any, words: str) -> None:
+    rejects(checks.zero_init(answer), words)
+
+
+def test_the_mistakes_are_as_bad_as_the_check_says() -> None:
+    """A zero in the inner normalization starves the branch for good; one in the last does not."""
+    x = torch.randn(4, 4, 8, 8)
+    for name, awake in (("bn1.weight", False), ("bn2.weight", True)):
+        block = resnet.BasicBlock(4, 4)
+        zero(name)([block])
+        F.mse_loss(block(x), torch.randn_like(x)).backward()
+        weights = (block.conv1, block.conv2, block.bn1, block.bn2)
+        assert any(layer.weight.grad.abs().max() > 1e-6 for layer in weights) == awake
