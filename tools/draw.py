@@ -1,6 +1,6 @@
-"""Draw the book's mark, its favicon, its social card and the picture that opens chapter 2.
+"""Draw the book's mark, its favicon, its social card and the pictures that open chapters.
 
-    python tools/draw.py            write book/_static/{logo.svg,favicon.svg,social.png,dense_or_local.svg}
+    python tools/draw.py            write book/_static/{logo,favicon,network,dense_or_local,shortcuts}.svg, social.png
 
 The mark: a 3×3 kernel (blue, weights by a Gaussian) lies on a 5×5 image and feeds one output (orange).
 The card shows a photograph, the edges that one kernel finds in it, and the book's title.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import random
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -80,6 +81,70 @@ def dense_or_local() -> str:
     return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 842 240">{"".join(parts)}</svg>\n'
 
 
+def network() -> str:
+    """A network of neurons: values go forward, gradients backward, and get smaller on the way."""
+    layers, left, pitch = (6, 5, 4, 4, 3), 60, 180
+    chance = random.Random(1)
+    parts: list[str] = []
+
+    def place(layer: int, unit: int) -> tuple[float, float]:
+        return left + layer * pitch, 108 + (unit - (layers[layer] - 1) / 2) * 30
+
+    for layer in range(len(layers) - 1):
+        for a, b in itertools.product(range(layers[layer]), range(layers[layer + 1])):
+            (x0, y0), (x1, y1), weight = place(layer, a), place(layer + 1, b), chance.gauss(0, 1)
+            color = BLUE if weight > 0 else ORANGE
+            parts.append(
+                f'<path d="M{x0:g} {y0:g}L{x1:g} {y1:g}" stroke="{color}" stroke-width="{0.4 + abs(weight):.1f}" '
+                'opacity="0.6" fill="none"/>'
+            )
+    for layer, units in enumerate(layers):
+        for unit in range(units):
+            x, y = place(layer, unit)
+            parts.append(f'<circle cx="{x:g}" cy="{y:g}" r="11" fill="{GREY}"/>')
+        if layer:
+            height = 44 * 0.45 ** (len(layers) - 1 - layer)
+            parts.append(
+                f'<rect x="{left + layer * pitch - 14}" y="{252 - height:.1f}" width="28" height="{height:.1f}" rx="3" '
+                f'fill="{ORANGE}"/>'
+            )
+    parts += [_arrow(60, 780, 12, BLUE), _arrow(780, 60, 268, ORANGE)]
+    return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 842 280">{"".join(parts)}</svg>\n'
+
+
+def _arrow(start: int, end: int, y: int, color: str) -> str:
+    back = 12 if start < end else -12
+    return (
+        f'<path d="M{start} {y}H{end - back}" stroke="{color}" stroke-width="3" fill="none"/>'
+        f'<path d="M{end} {y}l{-back} -6v12z" fill="{color}"/>'
+    )
+
+
+def shortcuts() -> str:
+    """A plain chain of layers above a residual one, whose shortcuts lead around a block that was cut out."""
+    parts: list[str] = []
+    for y, residual in ((50, False), (170, True)):
+        parts.append(f'<path d="M10 {y}H428M496 {y}H832" stroke="{GREY}" stroke-width="3" fill="none"/>')
+        for block in range(8):
+            x, cut = 40 + block * 98, block == 4
+            if cut:
+                parts.append(
+                    f'<rect x="{x - 4}" y="{y - 22}" width="68" height="44" rx="6" fill="none" stroke="{GREY}" '
+                    'stroke-width="2" stroke-dasharray="5 5"/>'
+                    f'<path d="M{x + 20} {y - 10}l20 20m0 -20l-20 20" stroke="#d55e00" stroke-width="4"/>'
+                )
+            else:
+                color = BLUE if residual or block < 4 else GREY
+                parts.append(f'<rect x="{x}" y="{y - 20}" width="60" height="40" rx="6" fill="{color}"/>')
+            if residual:
+                parts.append(
+                    f'<path d="M{x - 16} {y}C{x - 16} {y - 58} {x + 76} {y - 58} {x + 76} {y}" stroke="{ORANGE}" '
+                    f'stroke-width="{5 if cut else 3}" fill="none"/>'
+                    f'<circle cx="{x + 76}" cy="{y}" r="6" fill="{ORANGE}"/>'
+                )
+    return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 842 210">{"".join(parts)}</svg>\n'
+
+
 def card(path: Path) -> None:
     """The social card, 1200×630 pixels: a photograph turning into its edges, and the title."""
     import matplotlib.pyplot as plt
@@ -134,5 +199,6 @@ def card(path: Path) -> None:
 if __name__ == "__main__":
     (STATIC / "logo.svg").write_text(svg(5), encoding="utf-8")
     (STATIC / "favicon.svg").write_text(svg(4), encoding="utf-8")
-    (STATIC / "dense_or_local.svg").write_text(dense_or_local(), encoding="utf-8")
+    for picture in (network, dense_or_local, shortcuts):
+        (STATIC / f"{picture.__name__}.svg").write_text(picture(), encoding="utf-8")
     card(STATIC / "social.png")
