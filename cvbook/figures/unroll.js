@@ -112,7 +112,7 @@ export default {
       };
       NAMES.forEach((_, kind) => {
         const dots = lists.flat().map((path) => { const [px, py] = at(kind, path); return `M${px.toFixed(1)} ${py.toFixed(1)}h.01`; });
-        cloud.append(svg("path", { d: dots.join(""), stroke: COLORS[kind], "stroke-width": 2.6, "stroke-linecap": "round", opacity: 0.4 }));
+        cloud.append(svg("path", { d: dots.join(""), stroke: COLORS[kind], "stroke-width": 2.6, "stroke-linecap": "round", opacity: 0.55 }));
       });
       for (let cut = 0; cut <= n; cut++) cloud.append(text(left + step * (cut + 0.5), bottom + 16, String(cut)));
       NAMES.forEach((name, kind) => {
