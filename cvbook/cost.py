@@ -14,6 +14,7 @@ from torch.func import functional_call
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
+from cvbook._arguments import whole
 from cvbook.convolution.layerwise import layer_fields
 from cvbook.convolution.running import dtype, evaluating
 
@@ -134,7 +135,7 @@ def summary(model: nn.Module, input_shape: Sequence[int]) -> Summary:
         A `Summary`: a sequence of `Row` that prints as a table.
 
     Raises:
-        TypeError: if ``model`` is no ``nn.Module``.
+        TypeError: if ``model`` is no ``nn.Module``, or ``input_shape`` no sequence of whole numbers.
         ValueError: if ``input_shape`` is no such shape, or the model does not take it.
 
     >>> table = summary(nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 10)), (3, 8, 8))
@@ -145,9 +146,14 @@ def summary(model: nn.Module, input_shape: Sequence[int]) -> Summary:
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"expected an nn.Module, got {type(model).__name__}; wrap functions in a module")
-    shape = tuple(input_shape)
+    if not isinstance(input_shape, Sequence) or isinstance(input_shape, str):
+        kind = type(input_shape).__name__
+        raise TypeError(f"expected input_shape as a tuple (C, H, W), got {kind}; pass the shape of an image")
+    shape = tuple(whole("each number of input_shape", side) for side in input_shape)
     if len(shape) not in (3, 4) or min(shape) < 1:
-        raise ValueError(f"expected input_shape (C, H, W) or (B, C, H, W) of positive numbers, got {shape}")
+        raise ValueError(
+            f"expected input_shape (C, H, W) or (B, C, H, W) of positive numbers, got {shape}; give such a tuple"
+        )
     calls = _run(model, shape if len(shape) == 4 else (1, *shape))
     try:
         sizes = [field.size if field else None for _, field in layer_fields(model, shape[-3:])]

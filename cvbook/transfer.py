@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from itertools import zip_longest
 from typing import TypeVar
@@ -9,11 +10,14 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from cvbook.cnns.googlenet import GoogLeNet
+
 __all__ = ["load_torchvision"]
 
 Model = TypeVar("Model", bound=nn.Module)
 
 COUNTER = "num_batches_tracked"  # of batch normalization; files written before 2018 lack it
+NUMBER = re.compile(r"(\d+)")
 HEADS = ("aux1.", "aux2.")  # GoogLeNet's auxiliary classifiers
 ANOTHER = "this looks like the state dict of another network"
 
@@ -25,7 +29,8 @@ def load_torchvision(model: Model, state_dict: Mapping[str, Tensor]) -> Model:
     each must hold the same kinds of tensors (weight, bias, running_mean ...) of the same shapes. Nothing is copied
     before everything fits.
 
-    Auxiliary classifiers in the state dict are left out if the model has none. ``num_batches_tracked`` may be missing.
+    GoogLeNet's auxiliary classifiers in the state dict are left out if the model has none, and ``num_batches_tracked``
+    may be missing.
 
     Args:
         model: any network of the book that torchvision also has; changed in place.
@@ -47,8 +52,8 @@ def load_torchvision(model: Model, state_dict: Mapping[str, Tensor]) -> Model:
     """
     _check_types(model, state_dict)
     ours = model.state_dict()
-    heads = any(name.startswith(HEADS) for name in ours)
-    theirs = {name: t for name, t in state_dict.items() if heads or not name.startswith(HEADS)}
+    headless = isinstance(model, GoogLeNet) and model.aux1 is None
+    theirs = {name: t for name, t in state_dict.items() if not (headless and name.startswith(HEADS))}
     if any(t.is_meta for t in (*ours.values(), *theirs.values())):
         raise ValueError(
             "expected tensors with values in the model and in the state dict, got some on the meta device; build both "
@@ -89,6 +94,8 @@ def _pairs(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> list[tup
         )
     pairs = list(zip(mine, given, strict=True))
     counters = [(_layer(a) + COUNTER, _layer(b) + COUNTER) for a, b in pairs if a.endswith("running_mean")]
+    if unknown := {name for name in theirs if name.endswith(COUNTER)} - {b for _, b in counters}:
+        raise ValueError(f"expected {COUNTER} of batch normalizations only, got {min(unknown)}; leave it out")
     return pairs + [(a, b) for a, b in counters if a in ours and b in theirs]
 
 
@@ -120,6 +127,9 @@ def _advice(
     """What is probably the matter, given the pairs that do not fit."""
     if theirs and list(theirs) == sorted(theirs):
         return "the tensors are sorted by name; load them into torchvision's model and pass its state_dict()"
+    surplus = len(_entries(theirs)) - len(_entries(ours))
+    if abs(surplus) == 1:
+        return f"one is {'missing' if surplus < 0 else 'too many'}: pass all of the state_dict() of torchvision's model"
     sizes = {}
     for a, b in wrong:
         if a is None or b is None or _key(a, ours)[0] != _key(b, theirs)[0]:
@@ -137,14 +147,15 @@ def _advice(
 
 
 def _misplaced(names: Mapping[str, Tensor]) -> str:
-    """Two numbered layers in the wrong order, as in a list sorted by name: ``layer3.10`` before ``layer3.2``."""
-    last: dict[str, int] = {}
+    """Two numbered parts in the wrong order: ``conv2`` before ``conv1``, ``layer3.10`` before ``layer3.2``."""
+    last: dict[str, tuple[list[int], str]] = {}
     for name in names:
         parts = name.split(".")
         for i, part in enumerate(parts):
-            if part.isdigit():
-                parent = ".".join(parts[:i])
-                if int(part) < last.get(parent, 0):
-                    return f"{parent}.{last[parent]} before {parent}.{part}"
-                last[parent] = int(part)
+            here = ".".join(parts[: i + 1])
+            kind, numbers = ".".join([*parts[:i], NUMBER.sub("#", part)]), [int(n) for n in NUMBER.findall(part)]
+            before, there = last.get(kind, (numbers, here))
+            if numbers < before:
+                return f"{there} before {here}"
+            last[kind] = numbers, here
     return ""

@@ -199,5 +199,10 @@ def test_bad_input() -> None:
     for shape in ((8, 8), (1, 1, 1, 8, 8), (1, 0, 8)):
         with pytest.raises(ValueError, match=r"expected input_shape \(C, H, W\) or \(B, C, H, W\)"):
             summary(lenet5(), shape)
+    for shape, got in ((None, "NoneType"), (28, "int"), ("1x28x28", "str"), (torch.zeros(1, 28, 28), "Tensor")):
+        with pytest.raises(TypeError, match=rf"expected input_shape as a tuple \(C, H, W\), got {got}; "):
+            summary(lenet5(), shape)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"expected each number of input_shape as a whole number, got 28\.0"):
+        summary(lenet5(), (1, 28.0, 28))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"images \(1, 1, 8, 8\), got ValueError: expected images of at least 28"):
         summary(lenet5(), (1, 8, 8))

@@ -51,6 +51,29 @@ def test_feature_maps_refuses_a_layer_of_another_network(network: InPlace, x: to
         inside.feature_maps(network, x[0], [network.conv])
 
 
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        (lambda n: n.conv, "got one Conv2d; write"),
+        (lambda n: [n.conv, "0"], "expected a layer, an nn.Module, got '0'"),
+        (lambda n: [n.conv, None], "expected a layer, an nn.Module, got None"),
+        (lambda n: [n], "got a tuple from InPlace"),
+    ],
+)
+def test_feature_maps_refuses_what_is_no_layer_and_leaves_no_hook(
+    network: InPlace, x: torch.Tensor, layers, message: str
+) -> None:
+    network.register_forward_hook(lambda _layer, _inputs, output: (output, output))
+    with pytest.raises(TypeError, match=message):
+        inside.feature_maps(network, x, layers(network))
+    assert not network.conv._forward_hooks
+    assert len(network._forward_hooks) == 1
+
+
+def test_feature_maps_takes_any_iterable(network: InPlace, x: torch.Tensor) -> None:
+    assert len(inside.feature_maps(network, x, (layer for layer in (network.conv, network.relu)))) == 2
+
+
 @settings(max_examples=20, deadline=None)
 @given(patch=st.integers(1, 5), stride=st.integers(1, 3), height=st.integers(5, 8), fill=st.sampled_from([0.0, -2.0]))
 def test_occlude_equals_loops(patch: int, stride: int, height: int, fill: float) -> None:
@@ -83,6 +106,10 @@ def test_occlude_refuses() -> None:
     for patch, stride in ((0, 1), (9, 1), (2, 0)):
         with pytest.raises(ValueError, match="1 <= patch <= 8"):
             inside.occlude(model, x[:1], patch=patch, stride=stride)
+    with pytest.raises(ValueError, match="finite fill, got nan"):
+        inside.occlude(nn.Flatten(), torch.zeros(1, 1, 8, 8), patch=2, stride=1, fill=float("nan"))
+    with pytest.raises(TypeError, match="fill as a number"):
+        inside.occlude(nn.Flatten(), torch.zeros(1, 1, 8, 8), patch=2, stride=1, fill=None)
     with pytest.raises(TypeError, match="patch as a whole number"):
         inside.occlude(model, x[:1], patch=2.5, stride=1)  # type: ignore[arg-type]
 
@@ -137,6 +164,36 @@ def test_grad_cam_refuses(network: InPlace, x: torch.Tensor) -> None:
         inside.grad_cam(network, x, 5, network.conv)
     with pytest.raises(ValueError, match="returns a map"):
         inside.grad_cam(network, x, 0, network.head)
+
+
+def test_grad_cam_refuses_where_there_is_no_gradient(network: InPlace, x: torch.Tensor) -> None:
+    with torch.inference_mode(), pytest.raises(RuntimeError, match="inference_mode"):
+        inside.grad_cam(network, x, 0, network.conv)
+    with pytest.raises(ValueError, match=r"logits \(1, K\)"):
+        inside.grad_cam(nn.Sequential(network.conv), x, 0, network.conv)
+
+    class Ignores(InPlace):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            self.conv(x)
+            return self.head(x.flatten(1)[:, :144])
+
+    model = Ignores().double()
+    with pytest.raises(ValueError, match="logits depend on"):
+        inside.grad_cam(model, x, 0, model.conv)
+
+
+@pytest.mark.parametrize(
+    ("maps", "count", "message"),
+    [
+        ([torch.zeros(3, 2, 2)], 1, "of one channel, got"),
+        ([torch.zeros(4)], 1, "of one channel, got"),
+        ([torch.zeros(0, 2)], 1, "of one channel, got"),
+        ([torch.zeros(2, 2)], -1, "count >= 1, got -1"),
+    ],
+)
+def test_strongest_refuses(maps: list[torch.Tensor], count: int, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        inside.strongest(maps, count)
 
 
 def test_strongest_sorts_images_by_their_largest_value() -> None:

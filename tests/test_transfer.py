@@ -139,12 +139,13 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], Callable[[], State], str]] = {
     "one too many": (
         lambda: resnet18(num_classes=2),
         lambda: random_state(tv.resnet18, num_classes=2) | {"more.weight": torch.ones(3)},
-        r"expected nothing more, got more.weight \(3,\) \(the model has 102 tensors, the state dict 103\)",
+        r"expected nothing more, got more.weight \(3,\) \(the model has 102 tensors, the state dict 103\); one is too "
+        r"many: pass all of the state_dict\(\) of torchvision's model$",
     ),
     "one too few": (
         lambda: resnet18(num_classes=2),
         lambda: dict(list(random_state(tv.resnet18, num_classes=2).items())[:-1]),
-        r"expected fc.bias \(2,\), got nothing more \(the model has 102 tensors, the state dict 101\)",
+        r"expected fc.bias \(2,\), got nothing more \(the model has 102 tensors, the state dict 101\); one is missing",
     ),
     "bias": (
         lambda: cnns.vgg11(num_classes=2, batch_norm=True),
@@ -157,12 +158,33 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], Callable[[], State], str]] = {
         lambda: dict(sorted(random_state(tv.resnet18, num_classes=2).items())),
         r"sorted by name; load them into torchvision's model and pass its state_dict\(\)$",
     ),
+    "heads of another": (
+        lambda: resnet18(num_classes=2),
+        lambda: random_state(tv.resnet18, num_classes=2) | {"aux1.weight": torch.ones(3)},
+        r"expected nothing more, got aux1.weight \(3,\)",
+    ),
+    "a counter too many": (
+        lambda: resnet18(num_classes=2),
+        lambda: random_state(tv.resnet18, num_classes=2) | {"bn9.num_batches_tracked": torch.tensor(0)},
+        "expected num_batches_tracked of batch normalizations only, got bn9.num_batches_tracked; leave it out",
+    ),
+    "twins swapped": (
+        lambda: resnet18(num_classes=2),
+        lambda: exchanged(random_state(tv.resnet18, num_classes=2), "layer1.0.conv1.weight", "layer1.0.conv2.weight"),
+        "expected tensors in the order of torchvision's layers, got layer1.0.conv2 before layer1.0.conv1; load them",
+    ),
     "layers swapped": (
         lambda: resnet101(num_classes=2),
         lambda: swapped(random_state(tv.resnet101, num_classes=2)),
         "expected tensors in the order of torchvision's layers, got layer3.10 before layer3.2; load them",
     ),
 }  # fmt: skip
+
+
+def exchanged(state: State, a: str, b: str) -> State:
+    """The same names and tensors, two of them in each other's place."""
+    names = [{a: b, b: a}.get(name, name) for name in state]
+    return {name: state[name] for name in names}
 
 
 def swapped(state: State) -> State:

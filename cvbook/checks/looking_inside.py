@@ -3,93 +3,125 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from cvbook.checks.verdict import Wrong, equal, exercise
 
-__all__ = ["class_activation_map", "contrast", "delete", "occlusion_map", "restore"]
+__all__ = ["contrast", "delete", "detail_map", "flat_cam", "translate"]
 
 
-@exercise("Undo the preprocessing")
-def restore(answer: Callable[[Tensor], Tensor]) -> str:
-    """``answer(x)`` turns prepared images ``(255 p - 127) / 128`` back into pixels ``p`` in [0, 1]."""
-    for shape in ((2, 3, 5, 7), (1, 3, 4, 4)):
-        p = torch.rand(shape)
-        x = (255 * p - 127) / 128
-        got = _run(answer, x)
+@exercise("From one contract to the other")
+def translate(answer: Callable[[Tensor, Tensor, Tensor], Tensor]) -> str:
+    """``answer(x, mean, std)``: images prepared as ``(p - mean) / std`` become images ``(255 p - 127) / 128``."""
+    for shape in ((2, 3, 5, 3), (1, 3, 4, 7)):  # first a width of 3, where numbers for channels fit columns, too
+        p, mean, std = torch.rand(shape), 0.3 + 0.3 * torch.rand(3), 0.2 + 0.1 * torch.rand(3)
+        m, s = mean.view(3, 1, 1), std.view(3, 1, 1)
+        x = (p - m) / s
+        got = _run(answer, x, mean, std)
+
+        def lite(p: Tensor) -> Tensor:
+            return (255 * p - 127) / 128
+
         mistakes = {
-            "this is on the scale 0 to 255; divide by 255": 255 * p,
-            "nothing is undone: this is x itself": x,
-            "this prepares once more; solve for p instead": (255 * x - 127) / 128,
-            "add 127 after you multiply by 128, not before": (x + 127) * 128 / 255,
-            "the offset 127 is missing": 128 * x / 255,
-            "the factor is 128, and only then divide by 255": (255 * x + 127) / 255,
-            "(x + 1) / 2 is close, but the range is -127/128 to 1": (x + 1) / 2,
-            "the channels changed their order": p.flip(1),
+            "nothing changed: this is x itself": x,
+            "these are the pixels p; prepare them once more, as (255 p - 127) / 128": p,
+            "this is on the scale 0 to 255; subtract 127 and divide by 128": 255 * p,
+            "x was not turned back into pixels first: p = std * x + mean": lite(x),
+            "mean and std are applied once more; undo them: p = std * x + mean": lite((x - m) / s),
+            "undo the last step first: multiply by std, then add mean": lite((x + m) * s),
+            "mean is missing": lite(x * s),
+            "std is missing": lite(x + m),
+            "2 p - 1 is close, but the contract says (255 p - 127) / 128": 2 * p - 1,
+            "the factor is 255 and the divisor 128, not the other way round": (128 * p - 127) / 255,
+            "127 is subtracted, not added": (255 * p + 127) / 128,
+            "mean and std belong to channels, but meet the columns: view them as (3, 1, 1)": (
+                lite(x * std + mean) if shape[-1] == 3 else x
+            ),
+            "the channels changed their order": lite(p).flip(1),
         }
-        equal(got, p, mistakes=_known(mistakes), what=f"images of shape {shape}")
-    return "right: now every picture that a network sees can be drawn"
+        equal(got, lite(p), mistakes=_known(mistakes), what=f"images of shape {shape}")
+    return "right: undo one contract, last step first, then keep the other"
 
 
-@exercise("An occlusion map")
-def occlusion_map(answer: Callable[..., Tensor]) -> str:
-    """``answer(model, x, target, patch, stride)``: how much the target's probability drops, patch filled with 0."""
+@exercise("Hide the detail, keep the color")
+def detail_map(answer: Callable[..., Tensor]) -> str:
+    """``answer(model, x, classes, patch, stride)``: the drop of the summed probability, patch filled with its mean."""
     for (H, W), patch, stride, corner in (((8, 12), 4, 2, (0, 8)), ((12, 9), 3, 3, (9, 0)), ((6, 6), 3, 1, (1, 2))):
-        model = _CornerReader(corner, patch)
-        x = torch.rand(1, 1, H, W) + 0.5
-        for target in (1, 2):
-            got = _run(answer, model, x, target, patch, stride)
-            logits = _covered(model, x, patch, stride)
-            p = model(x).softmax(1)[0, target]
-            expected = p - logits.softmax(-1)[..., target]
-            kept = _covered(model, x, patch, stride, restore=False)
-            average = _covered(model, x, patch, stride, fill=float(x.mean()))
-            dense = _covered(model, x, patch, 1)
+        model, x = _DetailReader(corner, patch), torch.randn(1, 3, H, W)
+        for classes in ([1, 2], [0, 3], [2]):
+            got = _run(answer, model, x, list(classes), patch, stride)
+
+            def p(logits: Tensor, classes: list[int] = classes) -> Tensor:
+                return logits.softmax(-1)[..., classes].sum(-1)
+
+            whole = p(model(x)[0])
+
+            def drop(*, x: Tensor = x, whole: Tensor = whole, model: nn.Module = model, **options: Any) -> Tensor:
+                return whole - p(_covered(model, x, **options))
+
+            cover: dict[str, Any] = {"patch": patch, "stride": stride}
+            logits = _covered(model, x, **cover)
+            expected, top = whole - p(logits), int(model(x).argmax())
+            each = model(x)[0].softmax(-1) - logits.softmax(-1)
             mistakes = {
-                "the patches stay: start each position from a fresh copy of x": p - kept.softmax(-1)[..., target],
-                "this is the probability under the patch; the map shows the drop, p(x) - p(covered x)": p - expected,
-                "the sign is reversed: a drop is p(x) - p(covered x), positive where covering hurts": -expected,
+                "the patches stay: start each position from a fresh copy of x": drop(**cover, restore=False),
+                "this is the probability under the patch; the map shows the drop, p(x) - p(changed x)": p(logits),
+                "the sign is reversed: a drop is p(x) - p(changed x), positive where it hurts": -expected,
+                "the sign is lost; where hiding helps, the map is negative: no abs": expected.abs(),
+                "the negative part is cut off; where hiding helps, the map is negative: no ReLU": expected.relu(),
+                "this is the relative drop; do not divide by p(x)": expected / whole,
                 "rows and columns are swapped: the first index is the row": expected.T,
-                "this is the drop of the logit; take softmax first": model(x)[0, target] - logits[..., target],
-                "fill the patch with 0, not with the mean of the image": p - average.softmax(-1)[..., target],
-                "this is the map of class 0; use target": model(x).softmax(1)[0, 0] - logits.softmax(-1)[..., 0],
-                "the patch moves by one pixel; it moves by stride": p - dense.softmax(-1)[..., target],
+                "this is the drop of the logits; take softmax first": (model(x)[0] - logits)[..., classes].sum(-1),
+                "the patch is filled with 0; asked is its own mean": drop(**cover, fill="zero"),
+                "the patch is filled with 1; asked is its own mean": drop(**cover, fill="one"),
+                "the patch is filled with the mean of the whole image; asked is the mean of what is under it": drop(
+                    **cover, fill="image"
+                ),
+                "the three channels got one common mean; each channel has its own": drop(**cover, fill="grey"),
+                "only the first of the classes counts; add up their probabilities": each[..., classes[0]],
+                "this is the mean over the classes; add up their probabilities": expected / len(classes),
+                "this is the largest of the drops; add up the probabilities of the classes": each[..., classes].amax(
+                    -1
+                ),
+                "this is the map of the most probable class; use classes": each[..., top],
+                "the patch moves by one pixel; it moves by stride": drop(patch=patch, stride=1),
                 "the last row or column of positions is missing; the patch may touch the border": expected[:-1, :-1],
             }
-            what = f"an image of {H}x{W} pixels, patch {patch}, stride {stride}, class {target}"
+            what = f"an image of {H}x{W} pixels, patch {patch}, stride {stride}, classes {classes}"
             equal(got, expected, mistakes=_known(mistakes), what=what)
-    return "right: the map is bright exactly where the model reads, and you know that because you built the model"
+    return "right: the map answers only where the model reads, and you know that because you built the model"
 
 
-@exercise("CAM without a gradient")
-def class_activation_map(answer: Callable[[Tensor, Tensor, int], Tensor]) -> str:
-    """``answer(maps, weight, target)``: Grad-CAM before its ReLU for ``logits = weight @ maps.mean((1, 2)) + bias``."""
-    for K, C, h, w in ((5, 4, 3, 6), (4, 4, 5, 2)):
-        maps, weight, bias = torch.randn(C, h, w), torch.randn(K, C), torch.randn(K)
+@exercise("Grad-CAM without an average")
+def flat_cam(answer: Callable[[Tensor, Tensor, int], Tensor]) -> str:
+    """``answer(maps, weight, target)``: Grad-CAM before its ReLU for ``logits = weight @ maps.flatten() + bias``."""
+    for K, C, h, w in ((5, 4, 3, 6), (4, 6, 5, 2)):
+        maps, weight, bias = torch.randn(C, h, w), torch.randn(K, C * h * w), torch.randn(K)
         for target in (0, K - 1):
             free = maps.clone().requires_grad_()
-            logit = (weight @ free.mean((1, 2)) + bias)[target]
-            (gradient,) = torch.autograd.grad(logit, free)
-            expected = (gradient.mean((1, 2))[:, None, None] * maps).sum(0)
-            cam = expected * h * w
+            (gradient,) = torch.autograd.grad((weight @ free.flatten() + bias)[target], free)
+            expected = (gradient.mean((1, 2), keepdim=True) * maps).sum(0)
+            other = weight[0].view(C, h, w).mean((1, 2), keepdim=True)
+            mixed = weight[target].view(h, w, C).mean((0, 1)).view(C, 1, 1)
             mistakes = {
-                "this is CAM itself; the mean over positions puts a factor 1/(h w) into the gradient": cam,
-                "this averages over the channels; the sum over channels has no factor": expected / C,
-                "the weights of class 0 were used; take row target": (weight[0][:, None, None] * maps).sum(0) / (h * w),
+                "these are the exact shares, weight times map at each place; Grad-CAM first takes the mean of the "
+                "gradient over the places": (gradient * maps).sum(0),
+                "this adds up the weights of a channel; Grad-CAM takes their mean over the places": expected * h * w,
+                "there is one factor 1/(h w) too many; the mean has taken care of it": expected / (h * w),
+                "every channel has its own weight; this takes one mean over all": gradient.mean() * maps.sum(0),
+                "flatten() puts the channel first: view the row of weight as (C, h, w)": (mixed * maps).sum(0),
+                "the row of class 0 was used; take row target": (other * maps).sum(0),
+                "this averages over the channels; they are added": expected / C,
+                "the maps are not summed over the channels": gradient.mean((1, 2), keepdim=True) * maps,
                 "the ReLU is applied; asked is the map before it": expected.relu(),
-                "the ReLU is applied, and the factor 1/(h w) is missing": cam.relu(),
                 "the bias has no gradient with respect to the maps, so it is not in the map": expected + bias[target],
-                "the maps are not summed over the channels": weight[target][:, None, None] * maps / (h * w),
             }
-            if K == C:
-                column = (weight[:, target][:, None, None] * maps).sum(0)
-                key = "weight is (classes, channels): take the row of the class, not a column"
-                mistakes |= {key: column / (h * w), key + " (and divide by h w)": column}
             got = _run(answer, maps, weight, target)
             equal(got, expected, mistakes=_known(mistakes), what=f"{C} maps of {h}x{w} and class {target} of {K}")
-    return "right: with a global average before the linear layer, Grad-CAM is CAM divided by the number of positions"
+    return "right: one weight for each channel, and what differs from place to place is averaged away"
 
 
 @exercise("Why this class and not that one")
@@ -126,7 +158,7 @@ def contrast(answer: Callable[..., Tensor]) -> str:
 @exercise("Delete what the map points at")
 def delete(answer: Callable[[Tensor, Tensor, float], Tensor]) -> str:
     """``answer(x, heat, share)``: a copy of x in which the share of pixels with the largest heat is 0."""
-    for H, W, share in ((6, 8, 0.25), (5, 10, 0.1), (4, 4, 0.5)):
+    for H, W, share in ((6, 8, 0.25), (5, 10, 0.15), (5, 7, 0.25)):
         x, heat = torch.rand(1, 3, H, W) + 1, torch.randn(H, W)
         n = round(share * H * W)
         order = heat.flatten().argsort(descending=True)
@@ -145,6 +177,14 @@ def delete(answer: Callable[[Tensor, Tensor, float], Tensor]) -> str:
             "the threshold is a share of the maximum; asked is a share of the pixels": cover(
                 (heat.flatten() >= (1 - share) * heat.max()).nonzero()[:, 0]
             ),
+            "heat >= share * heat.max() compares with the maximum; asked is a share of the pixels": cover(
+                (heat.flatten() >= share * heat.max()).nonzero()[:, 0]
+            ),
+            "one pixel too many; the number is round(share * H * W)": cover(order[: n + 1]),
+            "int cuts the fraction off; the number is round(share * H * W)": cover(order[: int(share * H * W)]),
+            "int cuts the fraction off, and one more is too many; the number is round(share * H * W)": cover(
+                order[: int(share * H * W) + 1]
+            ),
             "the sizes of the heat count, not their signs: negative heat is covered too": cover(
                 heat.abs().flatten().argsort(descending=True)[:n]
             ),
@@ -155,8 +195,8 @@ def delete(answer: Callable[[Tensor, Tensor, float], Tensor]) -> str:
     return "right: now a map can be tested, not only looked at"
 
 
-class _CornerReader(nn.Module):
-    """Three classes whose logits depend on the mean of one square of the image, and on nothing else."""
+class _DetailReader(nn.Module):
+    """Four classes whose logits depend on the mean square of one square of the image, and on nothing else."""
 
     def __init__(self, corner: tuple[int, int], side: int) -> None:
         super().__init__()
@@ -164,12 +204,13 @@ class _CornerReader(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         top, left = self.corner
-        seen = x[:, 0, top : top + self.side, left : left + self.side].mean((1, 2))
-        return torch.stack([0 * seen, 3 * seen - 1, 0.5 * seen], 1)
+        part = x[:, :, top : top + self.side, left : left + self.side].square().mean((2, 3))
+        seen = part @ torch.tensor([0.5, 1.0, 1.5])
+        return torch.stack([0 * seen, seen - 1, 0.5 * seen, -0.3 * seen], 1)
 
 
 def _covered(
-    model: nn.Module, x: Tensor, patch: int, stride: int, *, fill: float = 0.0, restore: bool = True
+    model: nn.Module, x: Tensor, *, patch: int, stride: int, fill: str = "own", restore: bool = True
 ) -> Tensor:
     H, W = x.shape[2:]
     rows, now = [], x.clone()
@@ -177,7 +218,9 @@ def _covered(
         row = []
         for left in range(0, W - patch + 1, stride):
             now = x.clone() if restore else now
-            now[:, :, top : top + patch, left : left + patch] = fill
+            part = now[:, :, top : top + patch, left : left + patch]
+            values = {"zero": 0.0, "one": 1.0, "image": x.mean((2, 3), keepdim=True), "grey": part.mean()}
+            part[:] = values.get(fill, part.mean((2, 3), keepdim=True))
             row.append(model(now)[0])
         rows.append(torch.stack(row))
     return torch.stack(rows).detach()

@@ -243,8 +243,8 @@ def initialize(answer: Callable[[nn.Conv2d], object]) -> str:
     with torch.no_grad():
         x = torch.randn(4, widths[0], 24, 24).relu()
         first, y = x.square().mean(), x
-        for conv in convs:
-            y = F.conv2d(F.pad(y, (conv.padding[0],) * 4, mode="reflect"), conv.weight).relu()  # type: ignore[misc]
+        for conv, k in zip(convs, kernels, strict=True):
+            y = F.conv2d(F.pad(y, [k // 2] * 4, mode="reflect"), conv.weight).relu()
         growth = (y.square().mean() / first).sqrt().item()
     if not 0.2 < growth < 5:
         raise Wrong(

@@ -8,11 +8,14 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from cvbook.checks.verdict import Wrong, equal, exercise
+from cvbook.checks.verdict import Missing, Wrong, equal, exercise
 from cvbook.cost import summary
 
 __all__ = ["excite", "grouped", "quarter", "ratio", "separable"]
+
+NORMALIZATIONS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
 
 
 @exercise("The cost with both multipliers")
@@ -38,6 +41,11 @@ def ratio(answer: Callable[[int, int, float, float], float]) -> str:
             "only the input is thinned; the layer before and this layer both have alpha times their channels, so M and "
             "N both shrink": share(alpha, alpha, kk, area),
             "rho shrinks both sides of the map, so pixels shrink with its square": share(alpha, alpha**2, kk, rho),
+            "alpha squared belongs to the pointwise part, where input and output are thinned, alpha alone to the "
+            "depthwise part": share(alpha**2, alpha, kk, area),
+            "this is alpha squared times rho squared alone, thin against wide; asked is separable against dense": (
+                torch.tensor(alpha**2 * area, dtype=torch.float64)
+            ),
             "rho is missing": share(alpha, alpha**2, kk),
             "alpha is missing": share(1, 1, kk, area),
             "the window has k times k pixels, not k": share(alpha, alpha**2, k, area),
@@ -67,11 +75,19 @@ def separable(answer: Callable[[int, int, int, int], nn.Module]) -> str:
         with torch.no_grad():
             shape, still = tuple(module(x.clone()).shape), module(torch.zeros_like(x))
         expected = (2, n, -(-9 // stride), -(-12 // stride))
+        if len(shape) == 4 and shape[1] != n:
+            raise Wrong(
+                f"expected {n} output channels for {what}, got {shape[1]}; the 1x1 convolution makes c_out of them"
+            )
         if shape != expected:
-            raise Wrong(f"expected an output of shape {expected} for {what}, got {shape}; padding is k // 2")
+            hint = "check the stride" if shape[2:] == (9, 12) else "padding is k // 2"
+            raise Wrong(f"expected an output of shape {expected} for {what}, got {shape}; {hint}")
+        if any(isinstance(part, NORMALIZATIONS) for part in module.modules()):
+            raise Wrong("there is a normalization; leave it out here: two convolutions only")
         _parameters(sum(p.numel() for p in module.parameters()), m, n, k, what)
         if still.any():
             raise Wrong(f"zeros do not give zeros for {what}; two convolutions without bias do")
+        _linear(module, x, what)
         _rank_one(module, m, n, k, stride, what)
         pixels = expected[2] * expected[3]
         spent = summary(module, (m, 9, 12)).multiply_adds
@@ -97,7 +113,6 @@ def _parameters(found: int, m: int, n: int, k: int, what: str) -> None:
         right + m + n: "there are biases; use bias=False twice",
         right + m: "the depthwise convolution has a bias",
         right + n: "the pointwise convolution has a bias",
-        right + 2 * (m + n): "two convolutions only; leave the normalization out here",
         kk * m: "the 1x1 convolution that mixes channels is missing",
         m * n: "the depthwise convolution is missing",
     }
@@ -109,15 +124,29 @@ def _parameters(found: int, m: int, n: int, k: int, what: str) -> None:
 
 
 @torch.no_grad()
+def _linear(module: nn.Module, x: Tensor, what: str) -> None:
+    y = torch.randn_like(x)
+    once, apart = module(x + 2 * y), module(x) + 2 * module(y)
+    if not torch.allclose(once, apart, atol=1e-4 * float(apart.abs().max()) + 1e-6):
+        raise Wrong(
+            f"the module is not linear for {what}: the result for x + 2y is not that for x plus twice that for y; "
+            "leave activations out here"
+        )
+
+
+@torch.no_grad()
 def _rank_one(module: nn.Module, m: int, n: int, k: int, stride: int, what: str) -> None:
     """From one input channel to all outputs the kernel must be the same picture, only with another factor."""
     if stride > 1:
         return
-    side = 2 * k + 1
+    side, r = 2 * k + 1, k // 2
+    dense = torch.empty(n, m, k, k)
     for channel in range(m):
         x = torch.zeros(1, m, side, side)
         x[0, channel, k, k] = 1
-        kernels = module(x)[0].flatten(1)  # what each output channel makes of one bright pixel
+        seen = module(x)[0]  # what each output channel makes of one bright pixel
+        dense[:, channel] = seen[:, k - r : k + r + 1, k - r : k + r + 1].flip(1, 2)
+        kernels = seen.flatten(1)
         sizes = torch.linalg.svdvals(kernels.double())
         if sizes[0] < 1e-6:
             raise Wrong(f"input channel {channel} has no effect for {what}")
@@ -126,6 +155,9 @@ def _rank_one(module: nn.Module, m: int, n: int, k: int, stride: int, what: str)
                 f"input channel {channel} is seen through different kernels by different outputs for {what}; a "
                 "depthwise step has one kernel for each input channel, and every output shares it"
             )
+    x = torch.randn(2, m, side, side)
+    if not torch.allclose(module(x), F.conv2d(x, dense, padding=r), atol=1e-4):
+        raise Wrong(f"at the border the module does something else for {what}; pad with zeros, the default")
 
 
 @exercise("Convolution in groups")
@@ -157,8 +189,21 @@ def grouped(answer: Callable[[Tensor, Tensor, int], Tensor]) -> str:
             "all groups use the first kernels": torch.cat(parts(blocks, kernels[:1] * groups), 1),
         }
         what = f"{c_in} channels in, {c_out} out, {groups} groups, {k}x{k} kernels"
-        equal(answer(x.clone(), weight.clone(), groups), run(x, weight), mistakes=_known(mistakes), what=what)
+        with _OneGroup():
+            got = _run(answer, x, weight, groups)
+        equal(got, run(x, weight), mistakes=_known(mistakes), what=what)
     return "right: groups are convolutions side by side that do not see each other"
+
+
+class _OneGroup(TorchDispatchMode):
+    """Refuses a convolution in groups, whatever the function's name."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten.convolution.default and args[8] > 1:
+            raise Wrong(
+                f"a convolution with groups={args[8]} was called; cut x and weight, and call F.conv2d with one group"
+            )
+        return func(*args, **(kwargs or {}))
 
 
 @exercise("Squeeze and excite")
@@ -177,7 +222,11 @@ def excite(answer: Callable[..., Tensor]) -> str:
         mean = x.mean((2, 3))
         z = logits(mean)
         pixels = logits(x.movedim(1, -1)).movedim(-1, 1)
+        first, second = mean @ w1.T, torch.relu(mean @ w1.T + b1) @ w2.T
         mistakes = {
+            "both biases are missing": scale((first.relu() @ w2.T).sigmoid()),
+            "b1 is missing": scale((first.relu() @ w2.T + b2).sigmoid()),
+            "b2 is missing": scale(second.sigmoid()),
             "the ReLU between the two layers is missing": scale(logits(mean, lambda t: t).sigmoid()),
             "softmax makes the channels compete; a sigmoid opens each gate by itself": scale(z.softmax(1)),
             "the sigmoid is missing": scale(z),
@@ -191,7 +240,7 @@ def excite(answer: Callable[..., Tensor]) -> str:
             "x is added once more; a residual connection is the business of the block around": x + scale(z.sigmoid()),
         }
         what = f"x of shape {tuple(x.shape)} and a squeeze to {S}"
-        got = answer(*(t.clone() for t in (x, w1, b1, w2, b2)))
+        got = _run(answer, x, w1, b1, w2, b2)
         equal(got, scale(z.sigmoid()), mistakes=_known(mistakes), what=what)
     return "right: one number for each channel of each image, computed from all channels"
 
@@ -208,9 +257,10 @@ def quarter(
     for name, answer in (("thin", thin), ("small", small)):
         got: Any = answer()
         if got is None or got is ...:
-            raise NotImplementedError
+            raise Missing(f"{name} is still empty: return a network and the side of its images")
         if not isinstance(got, (tuple, list)) or len(got) != 2 or not isinstance(got[0], nn.Module):
-            raise Wrong(f"expected a network and the side of its images from {name}, got {got!r}"[:200])
+            kind = type(got[0] if isinstance(got, (tuple, list)) and len(got) == 1 else got).__name__
+            raise Wrong(f"expected two things from {name}, a network and the side of its images, got {kind}")
         model, mine = got
         cost = summary(model, (1, mine, mine))
         if name == "thin" and mine != side:
@@ -220,13 +270,32 @@ def quarter(
                 f"small has {cost.parameters} parameters and full {whole.parameters}; rho changes the images, not the "
                 "network"
             )
+        if any(_dense(part) for part in model.modules()):
+            raise Wrong(f"{name} has a dense convolution; keep separable=True, as in full")
         if name == "thin" and cost.parameters >= whole.parameters:
-            raise Wrong("thin has as many parameters as full; give it fewer channels")
+            raise Wrong(
+                f"thin has {cost.parameters} parameters and full {whole.parameters}; give it fewer channels: alpha < 1"
+            )
         share = cost.multiply_adds / whole.multiply_adds
         if not 0.22 <= share <= 0.31:
-            why = "the cost falls with the square: of alpha, roughly, and of rho"
-            raise Wrong(f"{name} costs {share:.2f} of the multiply-adds of full, expected about a quarter; {why}")
+            why = "it falls with the square: of alpha, roughly, and of rho"
+            raise Wrong(f"{name} costs {share:.2f} of the multiply-adds of full, expected 0.22 to 0.31; {why}")
     return "right: two networks of equal cost; now train both"
+
+
+def _dense(part: nn.Module) -> bool:
+    """Looks around and mixes channels at once; the first layer, which has one input channel, does not."""
+    return isinstance(part, nn.Conv2d) and part.groups == 1 and part.in_channels > 1 and part.kernel_size != (1, 1)
+
+
+def _run(answer: Callable[..., object], *arguments: object) -> object:
+    """Call the answer; refuse one that changes the tensors it was given."""
+    tensors = [a for a in arguments if isinstance(a, Tensor)]
+    before = [a.clone() for a in tensors]
+    result = answer(*arguments)
+    if not all(torch.equal(a, b) for a, b in zip(tensors, before, strict=True)):
+        raise Wrong("your code changes a tensor that it was given; work on a copy: x.clone()")
+    return result
 
 
 def _known(mistakes: dict[str, Any]) -> dict[str, Callable[[], object]]:

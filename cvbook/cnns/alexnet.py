@@ -1,15 +1,15 @@
 """AlexNet: the network that won the ImageNet challenge of 2012, and its successor in one tower.
 
 Krizhevsky, Sutskever and Hinton (2012), ImageNet Classification with Deep Convolutional Neural Networks,
-https://doi.org/10.1145/3065386; Krizhevsky (2014), One weird trick for parallelizing convolutional neural networks,
-https://arxiv.org/abs/1404.5997.
+https://doi.org/10.1145/3065386 (the reprint of 2017; sections are numbered here as in 2012); Krizhevsky (2014), One
+weird trick for parallelizing convolutional neural networks, https://arxiv.org/abs/1404.5997.
 """
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
-from cvbook.cnns.images import check_images
+from cvbook.cnns.images import check_counts, check_images
 
 __all__ = ["AlexNet", "AlexNet2012", "alexnet"]
 
@@ -17,9 +17,10 @@ SMALLEST = 63  # pixels; below, nothing is left for the third pooling
 
 
 class AlexNet(nn.Module):
-    """Five convolutions and three fully connected layers in the layout of 2014, which torchvision has.
+    """Five convolutions and three fully connected layers in one tower, as in 2014; this is torchvision's AlexNet.
 
-    One tower of 64, 192, 384, 256 and 256 channels, without response normalization; 61 100 840 parameters. Weights
+    It has 64, 192, 384, 256 and 256 channels and no response normalization; 61 100 840 parameters. (The paper of 2014,
+    footnote 1, writes 384 for the fourth; torchvision follows the configuration that its author released.) Weights
     start as torch draws them by default, which torchvision does too.
 
     Args:
@@ -33,6 +34,7 @@ class AlexNet(nn.Module):
 
     def __init__(self, *, num_classes: int = 1000, in_channels: int = 3) -> None:
         super().__init__()
+        check_counts(num_classes=num_classes, in_channels=in_channels)
         self.in_channels = in_channels
         self.features = nn.Sequential(  # shapes for images of 224x224
             nn.Conv2d(in_channels, 64, 11, stride=4, padding=2), nn.ReLU(inplace=True),  # (B, 64, 55, 55)
@@ -80,6 +82,7 @@ class AlexNet2012(nn.Module):
 
     def __init__(self, *, num_classes: int = 1000, in_channels: int = 3) -> None:
         super().__init__()
+        check_counts(num_classes=num_classes, in_channels=in_channels)
         self.in_channels = in_channels
         self.features = nn.Sequential(  # shapes for images of 224x224
             nn.Conv2d(in_channels, 96, 11, stride=4, padding=2), nn.ReLU(inplace=True),  # (B, 96, 55, 55)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
-from cvbook.cnns.images import check_images
+from cvbook.cnns.images import check_counts, check_images, check_stages
 
 __all__ = ["Block", "ChannelNorm", "ConvNeXt", "convnext_base", "convnext_large", "convnext_small", "convnext_tiny"]
 
@@ -75,21 +75,24 @@ class ConvNeXt(nn.Module):
         num_classes, in_channels: logits, and 3 for color or 1 for grey.
 
     Raises:
-        ValueError: when called, if the input is not ``(B, in_channels, H, W)`` with sides of at least 32 pixels.
+        ValueError: when called, if the input is not ``(B, in_channels, H, W)``, with sides of at least 32 pixels for
+            four stages.
     """
 
     def __init__(
         self, *, blocks: tuple[int, ...], widths: tuple[int, ...], drop: float, num_classes: int, in_channels: int
     ) -> None:
         super().__init__()
-        self.in_channels = in_channels
+        check_counts(num_classes=num_classes, in_channels=in_channels)
+        check_stages(blocks, widths)
+        self.in_channels, self.smallest = in_channels, 4 * 2 ** (len(blocks) - 1)
         layers: list[nn.Module] = [nn.Conv2d(in_channels, widths[0], 4, stride=4), ChannelNorm(widths[0])]
         done = 0
         for stage, (count, width) in enumerate(zip(blocks, widths, strict=True)):
             if stage > 0:  # halve the side
                 layers += [ChannelNorm(widths[stage - 1]), nn.Conv2d(widths[stage - 1], width, 2, stride=2)]
             for _ in range(count):
-                layers.append(Block(width, drop=drop * done / (sum(blocks) - 1)))
+                layers.append(Block(width, drop=drop * done / max(sum(blocks) - 1, 1)))
                 done += 1
         self.features = nn.Sequential(*layers)
         self.classifier = nn.Sequential(nn.LayerNorm(widths[-1], eps=1e-6), nn.Linear(widths[-1], num_classes))
@@ -101,7 +104,7 @@ class ConvNeXt(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits ``(B, num_classes)`` of images ``(B, in_channels, H, W)``."""
-        check_images(x, self.in_channels, 32, dtype=next(self.parameters()).dtype)
+        check_images(x, self.in_channels, self.smallest, dtype=next(self.parameters()).dtype)
         x = self.features(x)  # (B, C, H / 32, W / 32), rounded down
         x = x.mean((2, 3))  # (B, C)
         return self.classifier(x)

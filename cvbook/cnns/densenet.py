@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cvbook.cnns.images import check_images
+from cvbook.cnns.images import check_counts, check_images, check_stages
 
 __all__ = ["DenseLayer", "DenseNet", "Transition", "densenet121", "densenet169", "densenet201"]
 
@@ -82,6 +82,8 @@ class DenseNet(nn.Module):
         in_channels: int = 3,
     ) -> None:
         super().__init__()
+        check_counts(num_classes=num_classes, in_channels=in_channels)
+        check_stages(depths, [growth] * len(depths))
         self.in_channels = in_channels
         halvings = len(depths) - 1
         self.smallest = 2**halvings if small_images else 2 ** (halvings + 2) - 3  # the stem rounds up, pooling down
@@ -99,7 +101,7 @@ class DenseNet(nn.Module):
         self.apply(_initialize)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(B, in_channels, H, W)``, at least 29x29, normalized; returns logits ``(B, num_classes)``."""
+        """``(B, in_channels, H, W)``, at least 29x29 with four blocks; returns logits ``(B, num_classes)``."""
         check_images(x, self.in_channels, self.smallest, dtype=self.classifier.weight.dtype)
         x = self.features(x)  # (B, channels, H / 32, W / 32); for small images and three blocks (.., H / 4, W / 4)
         x = F.relu(x, inplace=True)

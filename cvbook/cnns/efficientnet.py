@@ -12,7 +12,7 @@ import math
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
-from cvbook.cnns.images import check_images
+from cvbook.cnns.images import check_counts, check_images
 from cvbook.cnns.mobilenet_v1 import ConvNorm, init_convolutions, scaled
 from cvbook.cnns.squeeze_excitation import SqueezeExcitation
 
@@ -90,6 +90,7 @@ class EfficientNet(nn.Module):
         momentum: float = 0.1,
     ) -> None:
         super().__init__()
+        check_counts(num_classes=num_classes, in_channels=in_channels)
         self.in_channels = in_channels
         channels, last = scaled(32, width), scaled(1280, width)
         layers: list[nn.Module] = [ConvNorm(in_channels, channels, 3, stride=2, activation=nn.SiLU)]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
 from cvbook.cnns.efficientnet import STAGES
-from cvbook.cnns.images import check_images
+from cvbook.cnns.images import check_counts, check_images
 from cvbook.cnns.mobilenet_v1 import ConvNorm, init_convolutions
 
 __all__ = ["EfficientNetLite", "LiteBlock", "SamePad", "efficientnet_lite0"]
@@ -87,6 +87,7 @@ class EfficientNetLite(nn.Module):
 
     def __init__(self, *, num_classes: int, in_channels: int) -> None:
         super().__init__()
+        check_counts(num_classes=num_classes, in_channels=in_channels)
         self.in_channels = in_channels
         self.categories: tuple[str, ...] = ()
         layers: list[nn.Module] = []
@@ -129,7 +130,7 @@ class EfficientNetLite(nn.Module):
         x = image[None] if isinstance(image, Tensor) and image.ndim == 3 else image
         check_images(x, 3, 1)
         low, high = x.aminmax()
-        if low < 0 or high > 1:
+        if not (low >= 0 and high <= 1):  # NaN is outside, too
             raise ValueError(f"expected values in [0, 1], got {low:g} to {high:g}; divide by 255 or undo normalization")
         H, W = x.shape[2:]
         side = max(1, min(H, W) * 7 // 8)

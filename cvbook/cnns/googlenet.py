@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cvbook.cnns.images import check_images
+from cvbook.cnns.images import check_counts, check_images
 
 __all__ = ["Auxiliary", "ConvNorm", "GoogLeNet", "Inception", "googlenet"]
 
@@ -99,6 +99,7 @@ class GoogLeNet(nn.Module):
 
     def __init__(self, *, num_classes: int = 1000, in_channels: int = 3, aux: bool = False, five: bool = False) -> None:
         super().__init__()
+        check_counts(num_classes=num_classes, in_channels=in_channels)
         self.in_channels = in_channels
         k = 5 if five else 3
         self.conv1 = ConvNorm(in_channels, 64, 7, stride=2)

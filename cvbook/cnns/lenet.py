@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cvbook.cnns.images import check_images
+from cvbook.cnns.images import check_counts, check_images
 
 __all__ = ["LeNet5", "lenet5"]
 
@@ -19,9 +19,9 @@ SIDE = 32  # pixels; the paper centers digits of 28x28 (20x20 without their marg
 class LeNet5(nn.Module):
     """Two convolutions and three fully connected layers; 61 706 parameters with one input channel and ten classes.
 
-    With ``original=True``, average pooling and tanh, as in the paper, where 2x2 sums also have a trainable scale and
-    bias, C3 sees only some of the six maps, and the last layer measures distances to fixed patterns instead of being
-    linear: 60 000 parameters. Otherwise max pooling and ReLU, as one would build it today.
+    With ``original=True``, average pooling and tanh, which is close to the paper. There, tanh is scaled, 2x2 sums also
+    have a trainable scale and bias, C3 sees only some of the six maps, and the last layer measures distances to fixed
+    patterns instead of being linear: 60 000 parameters. Otherwise max pooling and ReLU, as one would build it today.
 
     Weights start as torch draws them by default.
 
@@ -40,6 +40,7 @@ class LeNet5(nn.Module):
 
     def __init__(self, *, num_classes: int = 10, in_channels: int = 1, original: bool = False) -> None:
         super().__init__()
+        check_counts(num_classes=num_classes, in_channels=in_channels)
         self.in_channels = in_channels
         activation = nn.Tanh if original else nn.ReLU
         pool = nn.AvgPool2d if original else nn.MaxPool2d

@@ -7,9 +7,12 @@ resolution multiplier (rho), which is the size of the images you feed: it change
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor, nn
 
-from cvbook.cnns.images import check_images
+from cvbook._arguments import number
+from cvbook.cnns.images import check_counts, check_images
 
 __all__ = ["ConvNorm", "DepthwiseSeparable", "MobileNetV1", "init_convolutions", "mobilenet_v1", "scaled"]
 
@@ -81,6 +84,7 @@ class MobileNetV1(nn.Module):
 
     def __init__(self, *, width: float, num_classes: int, in_channels: int) -> None:
         super().__init__()
+        check_counts(num_classes=num_classes, in_channels=in_channels)
         self.in_channels = in_channels
         channels = scaled(32, width)
         layers: list[nn.Module] = [ConvNorm(in_channels, channels, 3, stride=2)]
@@ -120,13 +124,13 @@ def mobilenet_v1(*, width: float = 1.0, num_classes: int = 1000, in_channels: in
 def scaled(channels: int, width: float) -> int:
     """``channels * width``, rounded to a multiple of 8 (at least 8), but never down by more than 10 %.
 
-    Multiples of 8 suit the hardware; this is the rule of the official MobileNets and EfficientNets.
+    Multiples of 8 suit the hardware; this is the rule of the official MobileNetV2 and EfficientNets.
 
     >>> scaled(32, 0.25), scaled(24, 1.1), scaled(24, 0.5)
     (8, 24, 16)
     """
-    if width <= 0:
-        raise ValueError(f"expected a width multiplier > 0, got {width}")
+    if not 0 < number("width", width) < math.inf:
+        raise ValueError(f"expected a width multiplier > 0, got {width}; 1 is the full network")
     exact = channels * width
     rounded = max(8, int(exact + 4) // 8 * 8)
     return rounded + 8 if rounded < 0.9 * exact else rounded

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from cvbook.cnns.images import check_images
+from cvbook.cnns.images import check_counts, check_images
 from cvbook.cnns.mobilenet_v1 import ConvNorm, init_convolutions, scaled
 
 __all__ = ["InvertedResidual", "MobileNetV2", "mobilenet_v2"]
@@ -55,6 +55,7 @@ class MobileNetV2(nn.Module):
 
     def __init__(self, *, width: float, num_classes: int, in_channels: int) -> None:
         super().__init__()
+        check_counts(num_classes=num_classes, in_channels=in_channels)
         self.in_channels = in_channels
         channels, last = scaled(32, width), scaled(1280, max(1.0, width))  # thin networks keep the last layer (§4)
         layers: list[nn.Module] = [ConvNorm(in_channels, channels, 3, stride=2, activation=nn.ReLU6)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from cvbook.cnns.images import check_images
+from cvbook.cnns.images import check_counts, check_images
 
 __all__ = ["NonLocal"]
 
@@ -27,7 +27,7 @@ class NonLocal(nn.Module):
         channels: of input and output, even; the embeddings have half as many.
 
     Raises:
-        ValueError: if channels is odd; when called, if the input is not ``(B, channels, H, W)``.
+        ValueError: if channels is odd or less than 2; when called, if the input is not ``(B, channels, H, W)``.
 
     >>> import torch
     >>> block, x = NonLocal(8), torch.randn(1, 8, 5, 6)
@@ -37,7 +37,8 @@ class NonLocal(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        if channels < 2 or channels % 2:
+        check_counts(channels=channels)
+        if channels % 2:
             raise ValueError(f"expected an even number of channels, got {channels}; the embeddings have half as many")
         self.channels = channels
         self.theta = nn.Conv2d(channels, channels // 2, 1)
@@ -55,7 +56,7 @@ class NonLocal(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, C, H, W)`` to the same shape."""
-        check_images(x, self.channels, 1)
+        check_images(x, self.channels, 1, dtype=self.theta.weight.dtype)
         B, C, H, W = x.shape
         attention = self.attention(x)  # (B, N, N)
         g = self.g(x).flatten(2).transpose(1, 2)  # (B, N, C / 2)

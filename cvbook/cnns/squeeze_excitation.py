@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from cvbook.cnns.images import check_images
+from cvbook.cnns.images import check_counts, check_images
 
 __all__ = ["SqueezeExcitation"]
 
@@ -33,6 +33,7 @@ class SqueezeExcitation(nn.Module):
 
     def __init__(self, channels: int, squeeze: int, *, activation: type[nn.Module] = nn.ReLU) -> None:
         super().__init__()
+        check_counts(channels=channels, squeeze=squeeze)
         self.channels = channels
         self.fc1 = nn.Conv2d(channels, squeeze, 1)
         self.fc2 = nn.Conv2d(squeeze, channels, 1)
@@ -46,5 +47,5 @@ class SqueezeExcitation(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, C, H, W)`` to the same shape."""
-        check_images(x, self.channels, 1)
+        check_images(x, self.channels, 1, dtype=self.fc1.weight.dtype)
         return x * self.gates(x)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from cvbook.cnns.images import check_images
+from cvbook.cnns.images import check_counts, check_images, check_stages
 
 __all__ = ["VGG", "vgg11", "vgg13", "vgg16", "vgg19"]
 
@@ -45,6 +45,8 @@ class VGG(nn.Module):
         in_channels: int = 3,
     ) -> None:
         super().__init__()
+        check_counts(num_classes=num_classes, in_channels=in_channels, hidden=hidden)
+        check_stages(depths, widths)
         self.in_channels, self.smallest = in_channels, 2 ** len(depths)
         layers: list[nn.Module] = []
         channels = in_channels

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+from cvbook._arguments import whole
 from cvbook.convolution.dependence import Dependence
 from cvbook.convolution.measuring import WHOLE, Axis, is_map, look
 from cvbook.convolution.receptive import CERTAIN, LARGEST, ReceptiveField
@@ -34,8 +35,8 @@ def layer_fields(module: nn.Module, input_shape: Sequence[int]) -> list[tuple[st
         None if that is no map of the image.
 
     Raises:
-        TypeError: if ``module`` is no ``nn.Module``.
-        ValueError: if it does not take such an image.
+        TypeError: if ``module`` is no ``nn.Module``, or ``input_shape`` no sequence of whole numbers.
+        ValueError: if ``input_shape`` is no such shape, or the module does not take such an image.
         NotImplementedError: if it uses an operation that has no rule, or whose reach depends on pixel values.
 
     >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.MaxPool2d(2), nn.Conv2d(8, 8, 3))
@@ -44,7 +45,10 @@ def layer_fields(module: nn.Module, input_shape: Sequence[int]) -> list[tuple[st
     """
     if not isinstance(module, nn.Module):
         raise TypeError(f"expected an nn.Module, got {type(module).__name__}; wrap functions in a module")
-    shape = channels, height, width = tuple(input_shape)
+    shape = tuple(whole("each number of input_shape", side) for side in input_shape)
+    if len(shape) != 3 or min(shape) < 1:
+        raise ValueError(f"expected input_shape (C, H, W) of positive numbers, got {shape}; give such a tuple")
+    channels, height, width = shape
     scale = max(2, math.ceil(CERTAIN / min(height, width)))
 
     def larger(times: int) -> Fields:

@@ -130,7 +130,9 @@ export default {
       const shape = block[3] * block[4] > 1 ? `${block[2]} maps of ${block[3]} × ${block[4]}` : `a vector of ${grouped(block[2])} numbers`;
       const costs = COSTS.map(([what, column]) => `${grouped(block[column])} ${what} (${percent(block[column], total(blocks, column))})`);
       readout.textContent = `${name}, block ${at + 1} of ${blocks.length}, ${block[0]}: ${block[1]}. Output: ${shape}. `
-        + `It has ${costs[0]}, ${costs[1]} and ${costs[2]}. ${extent(block[8], side)}`;
+        + `It has ${costs[0]}, ${costs[1]} and ${costs[2]}. ${extent(block[8], side)} `
+        + `A full bar, the largest block of ${model.get("together") ? "all networks" : "this network"}, is `
+        + COSTS.map(([what], k) => `${compact(scales[k])} ${what}`).join(", ") + ".";
     }
     model.on("change:network", () => { model.set("block", 0); draw(); });
     for (const key of ["block", "mean", "together"]) model.on("change:" + key, draw);

@@ -40,7 +40,8 @@ def network(activation: str, *, seed: int) -> nn.Sequential:
                 nn.init.kaiming_normal_(layer.weight)
             else:
                 nn.init.xavier_normal_(layer.weight)
-            layer.bias.data.zero_()
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
     return model
 
 

@@ -11,135 +11,167 @@ import torch.nn.functional as F
 from cvbook import inside
 from cvbook.checks import looking_inside as checks
 
-# --- undo the preprocessing
+# --- from one contract to the other
 
 
-def restored(x):
-    return (128 * x + 127) / 255
+def lite(p):
+    return (255 * p - 127) / 128
 
 
-def restored_in_steps(x):
-    levels = x.numpy() * 128 + 127
-    return levels / 255
+def translated(x, mean, std):
+    return lite(x * std[:, None, None] + mean[:, None, None])
 
 
-@pytest.mark.parametrize("answer", [restored, restored_in_steps])
-def test_restore_accepts(answer: Any) -> None:
-    assert checks.restore(answer).passed
+def translated_by_channel(x, mean, std):
+    y = x.clone()
+    for c in range(3):
+        y[:, c] = (x[:, c] * std[c] + mean[c]) * (255 / 128) - 127 / 128
+    return y.numpy()
+
+
+@pytest.mark.parametrize("answer", [translated, translated_by_channel])
+def test_translate_accepts(answer: Any) -> None:
+    assert checks.translate(answer).passed
+
+
+def tall(v):
+    return v[:, None, None]
 
 
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        (lambda x: 128 * x + 127, "divide by 255"),
-        (lambda x: x, "nothing is undone"),
-        (lambda x: (255 * x - 127) / 128, "solve for p"),
-        (lambda x: (x + 1) / 2, "is close"),
-        (lambda x: 128 * x / 255, "127 is missing"),
-        (lambda x: restored(x).flip(1), "order"),
-        (lambda x: x.mul_(128).add_(127).div_(255), "changes a tensor"),
-        (torch.zeros_like, "zero"),
+        (lambda x, m, s: x, "nothing changed"),
+        (lambda x, m, s: x * tall(s) + tall(m), "these are the pixels"),
+        (lambda x, m, s: lite(x), "not turned back"),
+        (lambda x, m, s: lite((x - tall(m)) / tall(s)), "applied once more"),
+        (lambda x, m, s: lite((x + tall(m)) * tall(s)), "multiply by std, then"),
+        (lambda x, m, s: lite(x * tall(s)), "mean is missing"),
+        (lambda x, m, s: lite(x + tall(m)), "std is missing"),
+        (lambda x, m, s: 2 * (x * tall(s) + tall(m)) - 1, "is close"),
+        (lambda x, m, s: (128 * (x * tall(s) + tall(m)) - 127) / 255, "other way round"),
+        (lambda x, m, s: lite(x * s + m), "view them as (3, 1, 1)"),
+        (lambda x, m, s: translated(x, m, s).flip(1), "order"),
+        (lambda x, m, s: x.copy_(translated(x, m, s)), "changes a tensor"),
+        (lambda x, m, s: torch.zeros_like(x), "zero"),
     ],
 )
-def test_restore_names_the_mistake(answer: Any, message: str) -> None:
-    verdict = checks.restore(answer)
+def test_translate_names_the_mistake(answer: Any, message: str) -> None:
+    verdict = checks.translate(answer)
     assert verdict.state == "wrong"
     assert message in verdict.message
 
 
-# --- occlusion map
+# --- hide the detail
 
 
-def by_loops(model, x, target, patch, stride, fill=0.0, fresh=True):
-    p = model(x).softmax(1)[0, target]
+def by_loops(
+    model, x, classes, patch, stride, fresh=True, fill=lambda part: part.mean((2, 3), keepdim=True), each=None
+):
     rows, covered = [], x.clone()
     for top in range(0, x.shape[2] - patch + 1, stride):
         rows.append([])
         for left in range(0, x.shape[3] - patch + 1, stride):
             covered = x.clone() if fresh else covered
-            covered[..., top : top + patch, left : left + patch] = fill
-            rows[-1].append(p - model(covered).softmax(1)[0, target])
-    return torch.tensor(rows)
+            part = covered[..., top : top + patch, left : left + patch]
+            part[:] = fill(part)
+            rows[-1].append((model(x).softmax(1) - model(covered).softmax(1))[0, classes])
+    return (each or (lambda d: d.sum(-1)))(torch.stack([torch.stack(row) for row in rows]))
 
 
-def by_library(model, x, target, patch, stride):
-    covered = inside.occlude(model, x, patch=patch, stride=stride).softmax(-1)
-    return (model(x).softmax(1) - covered)[..., target]
+def in_one_batch(model, x, classes, patch, stride):
+    places = [
+        (t, l) for t in range(0, x.shape[2] - patch + 1, stride) for l in range(0, x.shape[3] - patch + 1, stride)
+    ]
+    batch = x.repeat(len(places), 1, 1, 1)
+    for image, (t, l) in zip(batch, places, strict=True):
+        part = image[:, t : t + patch, l : l + patch]
+        image[:, t : t + patch, l : l + patch] = part.mean((1, 2), keepdim=True)
+    p = torch.softmax(model(torch.cat([x, batch])), 1)[:, classes].sum(1)
+    return (p[0] - p[1:]).view(1 + places[-1][0] // stride, -1).detach().numpy()
 
 
-@pytest.mark.parametrize("answer", [by_loops, by_library])
-def test_occlusion_map_accepts(answer: Any) -> None:
-    assert checks.occlusion_map(answer).passed
+@pytest.mark.parametrize("answer", [by_loops, in_one_batch])
+def test_detail_map_accepts(answer: Any) -> None:
+    assert checks.detail_map(answer).passed
 
 
-def in_place(model, x, target, patch, stride):
-    result = by_loops(model, x, target, patch, stride)
+def in_place(model, x, classes, patch, stride):
+    result = by_loops(model, x, classes, patch, stride)
     x[..., :patch, :patch] = 0
     return result
+
+
+def whole(model, x, classes):
+    return model(x).softmax(1)[0, classes].sum()
 
 
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
         (lambda *a: by_loops(*a, fresh=False), "fresh copy"),
-        (lambda m, x, t, p, s: m(x).softmax(1)[0, t] - by_loops(m, x, t, p, s), "shows the drop"),
+        (lambda m, x, c, p, s: whole(m, x, c) - by_loops(m, x, c, p, s), "shows the drop"),
         (lambda *a: -by_loops(*a), "sign is reversed"),
+        (lambda *a: by_loops(*a).abs(), "no abs"),
+        (lambda *a: by_loops(*a).relu(), "no ReLU"),
+        (lambda m, x, c, p, s: by_loops(m, x, c, p, s) / whole(m, x, c), "relative drop"),
         (lambda *a: by_loops(*a).T, "swapped"),
-        (lambda m, x, t, p, s: (m(x) - inside.occlude(m, x, patch=p, stride=s))[..., t], "softmax first"),
-        (lambda m, x, t, p, s: by_loops(m, x, t, p, s, fill=float(x.mean())), "fill the patch with 0"),
-        (lambda m, x, t, p, s: by_loops(m, x, t, p, 1), "moves by stride"),
-        (lambda m, x, t, p, s: by_loops(m, x, 0, p, s), "class 0"),
+        (lambda *a: by_loops(*a, fill=torch.zeros_like), "filled with 0"),
+        (lambda *a: by_loops(*a, fill=torch.ones_like), "filled with 1"),
+        (lambda *a: by_loops(*a, fill=lambda part: a[1].mean((2, 3), keepdim=True)), "mean of the whole image"),
+        (lambda *a: by_loops(*a, fill=torch.mean), "each channel has its own"),
+        (lambda *a: by_loops(*a, each=lambda d: d[..., 0]), "only the first"),
+        (lambda *a: by_loops(*a, each=lambda d: d.mean(-1)), "mean over the classes"),
+        (lambda m, x, c, p, s: by_loops(m, x, [int(m(x).argmax())], p, s), "most probable class"),
+        (lambda m, x, c, p, s: by_loops(m, x, c, p, 1), "moves by stride"),
         (lambda *a: by_loops(*a)[:-1, :-1], "may touch the border"),
         (lambda *a: torch.zeros_like(by_loops(*a)), "zero"),
         (in_place, "changes a tensor"),
     ],
 )
-def test_occlusion_map_names_the_mistake(answer: Any, message: str) -> None:
-    verdict = checks.occlusion_map(answer)
+def test_detail_map_names_the_mistake(answer: Any, message: str) -> None:
+    verdict = checks.detail_map(answer)
     assert verdict.state == "wrong"
     assert message in verdict.message
 
 
-# --- CAM
+# --- Grad-CAM without an average
 
 
 def cam(maps, weight, target):
-    return torch.einsum("c,chw->hw", weight[target], maps) / maps[0].numel()
+    return torch.einsum("cn,chw->hw", weight[target].view(len(maps), -1), maps) / maps[0].numel()
 
 
 def cam_by_gradient(maps, weight, target):
     free = maps.clone().requires_grad_()
-    (weight @ free.mean((1, 2)))[target].backward()
+    (weight @ free.flatten())[target].backward()
     return (free.grad.mean((1, 2), keepdim=True) * maps).sum(0)
 
 
 @pytest.mark.parametrize("answer", [cam, cam_by_gradient])
-def test_cam_accepts(answer: Any) -> None:
-    assert checks.class_activation_map(answer).passed
+def test_flat_cam_accepts(answer: Any) -> None:
+    assert checks.flat_cam(answer).passed
 
 
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        (lambda m, w, t: cam(m, w, t) * m[0].numel(), "this is CAM itself"),
+        (lambda m, w, t: (w[t].view(m.shape) * m).sum(0), "exact shares"),
+        (lambda m, w, t: cam(m, w, t) * m[0].numel(), "adds up the weights"),
+        (lambda m, w, t: cam(m, w, t) / m[0].numel(), "too many"),
+        (lambda m, w, t: w[t].mean() * m.sum(0), "one mean over all"),
+        (lambda m, w, t: (w[t].view(-1, len(m)).mean(0)[:, None, None] * m).sum(0), "view the row of weight as"),
         (lambda m, w, t: cam(m, w, t).relu(), "ReLU is applied"),
         (lambda m, w, t: cam(m, w, 0), "row target"),
         (lambda m, w, t: cam(m, w, t) / len(m), "averages over the channels"),
-        (lambda m, w, t: w[t][:, None, None] * m / m[0].numel(), "not summed"),
+        (lambda m, w, t: w[t].view(m.shape).mean((1, 2), keepdim=True) * m, "not summed"),
         (lambda m, w, t: torch.zeros_like(m[0]), "zero"),
     ],
 )
-def test_cam_names_the_mistake(answer: Any, message: str) -> None:
-    verdict = checks.class_activation_map(answer)
+def test_flat_cam_names_the_mistake(answer: Any, message: str) -> None:
+    verdict = checks.flat_cam(answer)
     assert verdict.state == "wrong"
     assert message in verdict.message
-
-
-def test_cam_knows_a_column_from_a_row() -> None:
-    def column(maps, weight, target):
-        return cam(maps, weight.T, target) if weight.shape[0] == weight.shape[1] else cam(maps, weight, target)
-
-    assert "not a column" in checks.class_activation_map(column).message
 
 
 # --- contrast
@@ -194,6 +226,12 @@ def deleted(x, heat, share, largest=True):
     return result.view_as(x)
 
 
+def cut(x, heat, count):
+    result = x.clone()
+    result.flatten(2)[..., heat.flatten().topk(count).indices] = 0
+    return result
+
+
 def deleted_by_threshold(x, heat, share):
     limit = heat.flatten().sort(descending=True).values[round(share * heat.numel()) - 1]
     return torch.where(heat >= limit, 0.0, x)
@@ -215,6 +253,9 @@ def delete_in_place(x, heat, share):
         (lambda *a: deleted(*a, largest=False), "take the largest"),
         (lambda x, heat, share: x - deleted(x, heat, share), "keeps the hot pixels"),
         (lambda x, heat, share: torch.where(heat >= (1 - share) * heat.max(), 0.0, x), "share of the pixels"),
+        (lambda x, heat, share: torch.where(heat >= share * heat.max(), 0.0, x), "heat >= share"),
+        (lambda x, heat, share: cut(x, heat, int(share * heat.numel())), "int cuts"),
+        (lambda x, heat, share: cut(x, heat, int(share * heat.numel()) + 1), "one pixel too many"),
         (lambda x, heat, share: deleted(x, heat.abs(), share), "not their signs"),
         (lambda x, heat, share: torch.cat([deleted(x, heat, share)[:, :1], x[:, 1:]], 1), "first channel"),
         (delete_in_place, "changes a tensor"),

@@ -44,6 +44,8 @@ def test_ratio_accepts(answer: Any) -> None:
         (lambda k, n, a, r: r**2 * a**2 / k**2, "depthwise part is missing"),
         (lambda k, n, a, r: r**2 * a / n, "pointwise part is missing"),
         (lambda k, n, a, r: 1 / (a * n) + 1 / k**2, "thinned and shrunk as well"),
+        (lambda k, n, a, r: r**2 * (a**2 / n + a / k**2), "belongs to the pointwise part"),
+        (lambda k, n, a, r: (a * r) ** 2, "thin against wide"),
         (lambda k, n, a, r: 0.0, "everything is zero"),
         (lambda k, n, a, r: 0.126736, "for k = 5"),
     ],
@@ -91,6 +93,13 @@ class Expensive(ByHand):
         return (super().forward(x) + super().forward(x)) / 2
 
 
+def circular(m, n, k, stride):
+    module = pair(m, n, k, stride)
+    module[0].padding_mode = "circular"
+    module[0]._reversed_padding_repeated_twice = [k // 2] * 4
+    return module
+
+
 def zeroed(m, n, k, stride):
     module = pair(m, n, k, stride)
     nn.init.zeros_(module[1].weight)
@@ -119,10 +128,12 @@ def zeroed(m, n, k, stride):
             "the 1x1 convolution comes first",
         ),
         (lambda m, n, k, s: nn.Conv2d(m, n, 1, stride=s, bias=False), "the depthwise convolution is missing"),
-        (
-            lambda m, n, k, s: nn.Sequential(*pair(m, n, k, s), nn.BatchNorm2d(n), nn.BatchNorm2d(n)),
-            "expected 68 parameters",
-        ),
+        (lambda m, n, k, s: nn.Sequential(*pair(m, n, k, s), nn.BatchNorm2d(n)), "there is a normalization"),
+        (lambda m, n, k, s: nn.Sequential(pair(m, n, k, s)[0], nn.ReLU(), pair(m, n, k, s)[1]), "not linear"),
+        (lambda m, n, k, s: nn.Sequential(pair(m, n, k, s)[0], nn.Tanh(), pair(m, n, k, s)[1]), "not linear"),
+        (lambda m, n, k, s: nn.Identity(), "expected 8 output channels"),
+        (circular, "at the border"),
+        (lambda m, n, k, s: pair(m, n, k, 1), "check the stride"),
         (Rotated, "different kernels by different outputs"),
         (Expensive, "multiply-adds"),
         (zeroed, "has no effect"),
@@ -155,7 +166,15 @@ def emptied(x, weight, groups):
     return y
 
 
-@pytest.mark.parametrize("answer", [chunks, block_diagonal])
+def by_windows(x, weight, groups):
+    k = weight.shape[-1]
+    B, _, H, W = x.shape
+    windows = F.unfold(x, k, padding=k // 2).view(B, groups, -1, H * W)
+    y = torch.einsum("gop,bgpn->bgon", weight.view(groups, len(weight) // groups, -1), windows)
+    return y.reshape(B, -1, H, W)
+
+
+@pytest.mark.parametrize("answer", [chunks, block_diagonal, by_windows])
 def test_grouped_accepts(answer: Any) -> None:
     assert checks.grouped(answer).passed
 
@@ -164,6 +183,13 @@ def parts(x, weight, groups, *, comb=False, comb_kernels=False):
     xs = [x[:, g::groups] for g in range(groups)] if comb else x.chunk(groups, 1)
     ws = [weight[g::groups] for g in range(groups)] if comb_kernels else weight.chunk(groups)
     return [F.conv2d(a, b, padding=weight.shape[-1] // 2) for a, b in zip(xs, ws, strict=True)]
+
+
+def by_layer(x, weight, groups):
+    k = weight.shape[-1]
+    layer = nn.Conv2d(x.shape[1], len(weight), k, padding=k // 2, groups=groups, bias=False)
+    layer.weight.data = weight
+    return layer(x)
 
 
 @pytest.mark.parametrize(
@@ -175,9 +201,13 @@ def parts(x, weight, groups, *, comb=False, comb_kernels=False):
         (lambda x, w, g: sum(parts(x, w, g)), "are added"),
         (lambda x, w, g: chunks(x[:, : x.shape[1] // g].repeat(1, g, 1, 1), w, g), "the first channels of x"),
         (lambda x, w, g: chunks(x, w[: len(w) // g].repeat(g, 1, 1, 1), g), "the first kernels"),
-        (lambda x, w, g: F.conv2d(x, w, groups=g), "expected shape"),
+        (lambda x, w, g: chunks(x, w, g)[..., 1:-1], "expected shape"),
         (lambda x, w, g: F.conv2d(x, w), "your code stopped with RuntimeError"),
-        (emptied, "everything is zero"),
+        (emptied, "changes a tensor"),
+        (lambda x, w, g: torch.zeros_like(chunks(x, w, g)), "everything is zero"),
+        (lambda x, w, g: F.conv2d(x, w, padding=w.shape[-1] // 2, groups=g), "with groups=2 was called"),
+        (lambda x, w, g: torch.conv2d(x, w, padding=w.shape[-1] // 2, groups=g), "with groups=2 was called"),
+        (by_layer, "with groups=2 was called"),
     ],
 )
 def test_grouped_names_the_mistake(answer: Any, message: str) -> None:
@@ -195,18 +225,33 @@ def by_the_library(x, w1, b1, w2, b2):
     return block(x)
 
 
+@pytest.mark.parametrize("answer", [lambda *a: a[0] * gates(*a), by_the_library])
+def test_excite_accepts(answer: Any) -> None:
+    assert checks.excite(answer).passed
+
+
 def in_place(*arguments):
     return arguments[0].mul_(gates(*arguments))
 
 
-@pytest.mark.parametrize("answer", [lambda *a: a[0] * gates(*a), by_the_library, in_place])
-def test_excite_accepts(answer: Any) -> None:
-    assert checks.excite(answer).passed
+def zeroed_afterwards(*arguments):
+    y = arguments[0] * gates(*arguments)
+    arguments[0].zero_()
+    return y
+
+
+def no_bias(x, w1, b1, w2, b2, first=0.0, second=0.0):
+    return x * gates(x, w1, first * b1, w2, second * b2)
 
 
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
+        (in_place, "changes a tensor"),
+        (zeroed_afterwards, "changes a tensor"),
+        (no_bias, "both biases"),
+        (lambda *a: no_bias(*a, second=1.0), "b1 is missing"),
+        (lambda *a: no_bias(*a, first=1.0), "b2 is missing"),
         (lambda *a: a[0] * gates(*a, middle=lambda t: t), "ReLU between"),
         (lambda *a: a[0] * gates(*a, end=lambda t: t.softmax(1)), "softmax makes the channels compete"),
         (lambda *a: a[0] * gates(*a, end=lambda t: t), "the sigmoid is missing"),
@@ -249,7 +294,9 @@ def test_quarter_accepts() -> None:
         (built(16, 28), built(16, 14), "rho changes the images, not the network"),
         (built(16, 28), built(32, 7), "small costs 0.0"),
         (built(16, 28), built(32, 28), "small costs 1.00"),
-        (lambda: 0.5, built(32, 14), "expected a network and the side"),
+        (lambda: 0.5, built(32, 14), "expected two things from thin"),
+        (lambda: network(16, separable=True), built(32, 14), "expected two things from thin"),
+        (lambda: (network(16), 28), built(32, 14), "keep separable=True"),
     ],
 )
 def test_quarter_names_the_mistake(thin: Any, small: Any, message: str) -> None:
@@ -266,4 +313,6 @@ def test_stubs_are_not_attempted(name: str) -> None:
 
 def test_quarter_stub_is_not_attempted() -> None:
     assert checks.quarter(built(32, 28), lambda: ..., lambda: ...).state == "not attempted"
-    assert checks.quarter(built(32, 28), built(16, 28), lambda: None).state == "not attempted"
+    verdict = checks.quarter(built(32, 28), built(16, 28), lambda: None)
+    assert verdict.state == "not attempted"
+    assert "small is still empty" in verdict.message

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import pytest
 import torch
+import torch.nn.functional as F
 import torchvision.models as tv
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -149,6 +150,15 @@ def test_equals_torchvision(case: Case) -> None:
         torch.testing.assert_close(a, b, rtol=0, atol=1e-9, check_dtype=False)
 
 
+@every_case
+def test_dropout_and_normalization_are_torchvisions(case: Case) -> None:
+    def settings(model: nn.Module) -> list[tuple[float, ...]]:
+        parts = [m for m in model.modules() if isinstance(m, nn.Dropout | nn.BatchNorm2d)]
+        return [(m.p,) if isinstance(m, nn.Dropout) else (m.eps, m.momentum) for m in parts]
+
+    assert settings(on_meta(case.our)) == settings(on_meta(case.their))
+
+
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.weights])
 def test_costs_are_those_in_torchvisions_metadata(name: str) -> None:
     case = CASES[name]
@@ -168,6 +178,23 @@ def test_classes_and_channels(name: str) -> None:
     assert model(torch.empty(2, 5, side, side, device="meta")).shape == (2, 7)
     with pytest.raises(ValueError, match=r"expected images \(B, 5, H, W\), got \(2, 3, 64, 64\); or build .*=3"):
         model(torch.empty(2, 3, 64, 64, device="meta"))
+
+
+@pytest.mark.parametrize("name", cnns.__all__)
+def test_builders_refuse_what_is_no_number_of_classes_or_channels(name: str) -> None:
+    build = getattr(cnns, name)
+    for bad, error in ((0, ValueError), (-1, ValueError), ("10", TypeError), (True, TypeError), (2.0, TypeError)):
+        for option in ("num_classes", "in_channels"):
+            with pytest.raises(error, match=f"expected {option} .*got {bad!r}; "):
+                on_meta(build, **{option: bad})
+
+
+def test_stages_that_do_not_match_are_refused() -> None:
+    for build in (partial(VGG, (1, 1)), partial(ResNet, BasicBlock, (1, 1))):
+        with pytest.raises(ValueError, match=r"expected a width for each depth, got depths \(1, 1\) and widths \(8,\)"):
+            build(widths=(8,))
+    with pytest.raises(ValueError, match="expected a width for each depth"):
+        DenseNet(())
 
 
 @every_case
@@ -215,6 +242,20 @@ def test_lenet_has_the_parameters_of_the_paper(original: bool) -> None:
     assert (nn.ReLU in kinds, nn.MaxPool2d in kinds) == (not original, not original)
 
 
+@pytest.mark.parametrize("original", [False, True])
+def test_lenet_written_out(original: bool) -> None:
+    """A second route through the same weights: the functional calls, one after the other."""
+    torch.manual_seed(0)
+    model, x = lenet5(original=original).double(), torch.randn(2, 1, 32, 32, dtype=torch.float64)
+    c1, c3, c5, f6, last = (m for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear))
+    squash, pool = (torch.tanh, F.avg_pool2d) if original else (torch.relu, F.max_pool2d)
+    y = pool(squash(F.conv2d(x, c1.weight, c1.bias)), 2)
+    y = pool(squash(F.conv2d(y, c3.weight, c3.bias)), 2)
+    y = squash(F.conv2d(y, c5.weight.view(120, 16, 5, 5), c5.bias)).flatten(1)  # as the paper has it
+    y = squash(F.linear(y, f6.weight, f6.bias))
+    torch.testing.assert_close(model(x), F.linear(y, last.weight, last.bias))
+
+
 def test_lenet_centers_smaller_images_in_its_frame() -> None:
     torch.manual_seed(0)
     model, digit = lenet5().eval(), torch.rand(2, 1, 28, 30)
@@ -245,6 +286,29 @@ def test_two_towers_have_the_maps_of_2012(side: int) -> None:
         x = layer(x)
         sides.append(x.shape[2])
     assert list(dict.fromkeys(sides)) == ([55, 27, 13, 6] if side == 224 else [56, 27, 13, 6])
+
+
+def test_two_towers_written_out() -> None:
+    """Each tower with its own kernels; the third convolution gets the maps of both."""
+    torch.manual_seed(0)
+    model = on_meta(alexnet, original=True)
+    features = model.features.to_empty(device="cpu").double()
+    for parameter in features.parameters():
+        nn.init.normal_(parameter, std=0.05)
+    convs = [m for m in features if isinstance(m, nn.Conv2d)]
+    x = y = torch.randn(1, 3, 70, 64, dtype=torch.float64)
+    for i, conv in enumerate(convs):
+        step, border = (4, 2) if i == 0 else (1, conv.kernel_size[0] // 2)
+        towers = [y, y] if i in (0, 2) else y.chunk(2, 1)
+        halves = zip(towers, conv.weight.chunk(2), conv.bias.chunk(2), strict=True)
+        y = torch.cat([F.conv2d(t, weight, bias, step, border) for t, weight, bias in halves], 1).relu()
+        if i < 2:
+            y = layers.local_response_norm(y)
+        if i in (0, 1, 4):
+            y = F.max_pool2d(y, 3, 2)
+    torch.testing.assert_close(features(x), y)
+    assert [type(m) for m in model.classifier] == [*[nn.Linear, nn.ReLU, nn.Dropout] * 2, nn.Linear]
+    assert {m.p for m in model.classifier if isinstance(m, nn.Dropout)} == {0.5}
 
 
 def test_two_towers_are_apart_until_the_third_convolution() -> None:
@@ -287,6 +351,20 @@ def test_googlenet_has_22_layers_with_parameters() -> None:
     inceptions = [m for m in model.modules() if isinstance(m, Inception)]
     assert 3 + 2 * len(inceptions) + 1 == 22
     assert [m.branch1.conv.in_channels for m in inceptions] == [192, 256, 480, 512, 512, 512, 528, 832, 832]
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_googlenet_on_images_normalized_as_the_docstring_says(training: bool) -> None:
+    """torchvision's network for its trained weights takes ImageNet's mean and deviation, and changes them to 0.5."""
+    their = partial(tv.googlenet, aux_logits=True, init_weights=False, transform_input=True)
+    our, their = pair(Case(partial(googlenet, aux=True), their, "", 15))
+    imagenet = torch.tensor([(0.485, 0.456, 0.406), (0.229, 0.224, 0.225)], dtype=torch.float64)
+    mean, deviation = imagenet[:, :, None, None]  # (3, 1, 1) each
+    image = torch.rand(2, 3, 64, 64, dtype=torch.float64)
+    with torch.no_grad():
+        ours = outputs(our.train(training), (image - 0.5) / 0.5)
+        theirs = outputs(their.train(training), (image - mean) / deviation)
+    assert (ours - theirs).abs().max() <= 1e-9
 
 
 def test_auxiliary_classifiers_answer_only_in_training() -> None:

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+import torchvision
 from PIL import Image
 from torch import Tensor
+from torchvision.ops import StochasticDepth
 
 import cvbook.cnns.efficientnet_lite as lite
 from cvbook.cnns.efficientnet import efficientnet_b0
@@ -64,6 +66,14 @@ def test_costs_are_those_of_b0_without_squeeze_and_excitation() -> None:
     excite = [row for row in b0 if ".excite." in row.name]
     assert ours.parameters == b0.parameters - sum(row.parameters for row in excite) == 4_652_008
     assert ours.multiply_adds == b0.multiply_adds - sum(row.multiply_adds for row in excite)
+
+
+def test_dropout_and_stochastic_depth_are_those_of_b0() -> None:
+    def drops(model: torch.nn.Module) -> list[float]:
+        return [m.p for m in model.modules() if isinstance(m, torch.nn.Dropout | StochasticDepth)]
+
+    with torch.device("meta"):
+        assert drops(efficientnet_lite0()) == drops(torchvision.models.efficientnet_b0())
 
 
 def test_knows_photographs(trained: EfficientNetLite) -> None:
@@ -146,6 +156,10 @@ def test_bad_images() -> None:
         model(torch.zeros(3, 64, 64))
     with pytest.raises(ValueError, match=r"expected values in \[0, 1\], got 0 to 255; divide by 255"):
         model.preprocess(torch.tensor([0.0, 255.0]).expand(3, 4, 2))
+    with pytest.raises(ValueError, match=r"expected values in \[0, 1\], got nan to nan"):
+        model.preprocess(torch.full((3, 4, 4), torch.nan))
+    with pytest.raises(ValueError, match="at least one image, got an empty batch"):
+        model.preprocess(torch.zeros(0, 3, 4, 4))
     with pytest.raises(TypeError, match="uint8"):
         model.preprocess(torch.zeros(3, 4, 4, dtype=torch.uint8))
     with pytest.raises(ValueError, match=r"got \(1, 4, 4, 3\); put the channels second"):

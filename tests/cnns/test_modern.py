@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.ops import StochasticDepth
 
-from cvbook.cnns.convnext import convnext_base, convnext_large, convnext_small, convnext_tiny
+from cvbook.cnns.convnext import ConvNeXt, convnext_base, convnext_large, convnext_small, convnext_tiny
 from cvbook.cnns.efficientnet import (
     efficientnet_b0,
     efficientnet_b1,
@@ -229,6 +229,18 @@ def test_convnext_needs_32_pixels() -> None:
         convnext_tiny()(torch.zeros(1, 3, 31, 40))
 
 
-def test_width_must_be_positive() -> None:
-    with pytest.raises(ValueError, match="width multiplier > 0, got 0"):
-        mobilenet_v2(width=0)
+def test_convnext_with_fewer_stages_takes_smaller_images() -> None:
+    model = ConvNeXt(blocks=(1, 2), widths=(8, 16), drop=0.1, num_classes=3, in_channels=1)
+    assert model(torch.zeros(2, 1, 8, 9)).shape == (2, 3)
+    with pytest.raises(ValueError, match="at least 8x8 pixels, got 7x9"):
+        model(torch.zeros(2, 1, 7, 9))
+    with pytest.raises(ValueError, match="expected a width for each depth"):
+        ConvNeXt(blocks=(1, 1), widths=(8,), drop=0.0, num_classes=3, in_channels=1)
+
+
+@pytest.mark.parametrize("width", [0, -1, float("nan"), float("inf")])
+def test_width_must_be_positive(width: float) -> None:
+    with pytest.raises(ValueError, match=f"expected a width multiplier > 0, got {width}; 1 is the full network"):
+        mobilenet_v2(width=width)
+    with pytest.raises(TypeError, match="expected width as a number, got '1'"):
+        mobilenet_v2(width="1")  # type: ignore[arg-type]

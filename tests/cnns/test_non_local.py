@@ -63,3 +63,7 @@ def test_bad_input() -> None:
         NonLocal(5)
     with pytest.raises(ValueError, match=r"expected images \(B, 4, H, W\)"):
         NonLocal(4)(torch.zeros(4, 5, 5))
+    with pytest.raises(TypeError, match="type torch.float32, got torch.float64"):
+        NonLocal(4)(torch.zeros(2, 4, 5, 5).double())
+    with pytest.raises(ValueError, match="expected channels >= 1, got 0"):
+        NonLocal(0)

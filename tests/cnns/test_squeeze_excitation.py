@@ -42,3 +42,7 @@ def test_gates_ignore_where_things_are() -> None:
 def test_bad_input() -> None:
     with pytest.raises(ValueError, match=r"expected images \(B, 8, H, W\)"):
         SqueezeExcitation(8, 2)(torch.zeros(2, 4, 5, 5))
+    with pytest.raises(TypeError, match="type torch.float32, got torch.float64"):
+        SqueezeExcitation(8, 2)(torch.zeros(2, 8, 5, 5).double())
+    with pytest.raises(ValueError, match="expected squeeze >= 1, got 0"):
+        SqueezeExcitation(8, 8 // 16)

@@ -74,6 +74,9 @@ def test_bad_input() -> None:
         layer_fields(F.relu, (1, 8, 8))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"takes images \(1, 8, 8\), got: ValueError: expected images of at least 28"):
         layer_fields(lenet5(), (1, 8, 8))
+    for shape in ((8, 8), (1, 1, 8, 8), (1, 0, 8)):
+        with pytest.raises(ValueError, match=r"expected input_shape \(C, H, W\) of positive numbers, got "):
+            layer_fields(lenet5(), shape)
     with pytest.raises(NotImplementedError, match="grid_sampler"):
         layer_fields(Sampled(), (1, 8, 8))
 

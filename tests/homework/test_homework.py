@@ -79,6 +79,15 @@ SLIPS = {
         "this is a true convolution: the kernel is flipped",
         ("digits", '"epochs": 20', '"epochs": 1'),
     ),
+    "03_cnns": Slip(
+        "as-kernels",
+        "\n\n\ndef as_kernels(weight, shape):\n    C, h, w = shape\n"
+        "    return weight.view(-1, h, w, C).permute(0, 3, 1, 2)",
+        # convolutional calls as_kernels
+        frozenset({"test-as-kernels", "test-convolutional"}),
+        "flattening takes a channel after the other",
+        ("fight", "SEEDS, COUNT, EPOCHS, BUDGET = 3, 2000, 3", "SEEDS, COUNT, EPOCHS, BUDGET = 1, 200, 1"),
+    ),
 }
 
 
@@ -317,6 +326,23 @@ def test_convolution_the_instructor_notebook_runs_and_the_real_experiment_has_a_
     assert looks[1].split(", ")[7] == "1"
     shares = re.findall(r"([\d.]+)%", cells["depths"].outputs[0].text)
     assert [float(share) for share in shares] == sorted(map(float, shares), reverse=True)
+
+
+@pytest.mark.slow
+def test_cnns_the_instructor_notebook_runs_and_its_findings_are_clear() -> None:
+    cells = ran(Assignment("03_cnns"))
+    assert re.findall(r"([\d.]+) million parameters", printed(cells["bills"])) == ["61.0", "138.4"]
+    ranks = [[int(n) for n in row.split(", ")] for row in re.findall(r"\[(.*)\]", printed(cells["directions"]))]
+    assert max(ranks[0]) < 48
+    assert ranks[1] == [64, 64, 64]
+    assert "found: 5 of 5" in printed(cells["scene"])
+    ties = [[float(n) for n in re.findall(r"\d+\.\d+", line)] for line in printed(cells["fair"]).splitlines()]
+    assert all(low - 0.01 <= expected <= high + 0.01 for low, high, expected in ties)
+    assert ties[2][1] - ties[2][0] > 1
+    fight = printed(cells["fight"])
+    for better in ("3x3", "bottleneck", "separable"):
+        assert f"{better} is clearly better than 1x1 only" in fight
+    assert "is clearly better than separable" not in fight
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,9 @@ from cvbook.checks.cnns_homework.any_size import as_kernels, best_windows, convo
 from cvbook.checks.cnns_homework.blocks import bottleneck, padded_shortcut
 from cvbook.checks.cnns_homework.budgets import memory_inference, memory_training, multiply_adds, parameters
 from cvbook.checks.cnns_homework.comparison import clearly_better, widest_network
-from cvbook.checks.cnns_homework.fire import fire, fire_parameters, largest_squeeze
 from cvbook.checks.cnns_homework.gradients import branch_std, original, preactivation
 from cvbook.checks.cnns_homework.judging import coverage, expected_top_k
+from cvbook.checks.cnns_homework.squeezing import fire, fire_parameters, largest_squeeze
 from cvbook.checks.points import Part, points
 
 __all__ = [

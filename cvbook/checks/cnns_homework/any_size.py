@@ -67,7 +67,7 @@ def convolutional(answer: Callable[..., Any], *, seed: int = 0) -> str:
         if not isinstance(net, nn.Module):
             raise Wrong(f"expected an nn.Module from convolutional(layers, shape), got {'a ' + type(net).__name__}")
         _untouched(given, layers)
-        for more in (0, 3, draw(g, 1, 4)):
+        for more in (3, 0, draw(g, 1, 4)):
             maps = torch.randn(2, C, h + more, w + 2 * more, generator=g)
             what = f"maps {tuple(maps.shape)}, made for {(C, h, w)}, {len(widths)} linear layer(s)"
             right = _windows(layers, maps, h, w)
@@ -128,12 +128,11 @@ def _sweep_mistakes(
         "the map is resized to that of the old head; keep one answer for each window": (
             lambda: pooled(lambda t, size: F.interpolate(t, size, mode="bilinear"))
         ),
-        "the map is cut to the size of the old head; keep one answer for each window": (
+        "only the first window is left; keep one answer for each": (
             lambda: pooled(lambda t, size: t[..., : size[0], : size[1]])
         ),
         "the answers of the windows are averaged; keep one for each": lambda: right.mean((2, 3)),
         "the answers of the windows are averaged; keep one for each window": lambda: right.mean((2, 3), keepdim=True),
-        "only one window is left; keep one answer for each": lambda: right[:, :, 0, 0],
         "the axes of length 1 are lost: a map with one window is (B, K, 1, 1)": lambda: right.squeeze(),
         "the axes of length 1 are lost: one window still gives (B, K, 1, 1)": lambda: right.flatten(1),
     }
@@ -150,11 +149,8 @@ def best_windows(answer: Callable[..., Any], *, seed: int = 0) -> str:
         right = _boxes(scores.softmax(0), side, stride)
         place = _boxes(scores.softmax(0), 0, 1)[:, :2]
         mistakes = {
-            "this looks for the largest score; a score is comparable within its window only: take the shares": (
+            "a score says something within its window only; take the shares among its classes, softmax(0)": (
                 _boxes(scores, side, stride)
-            ),
-            "the shares are taken over the windows; they are among the classes of one window": (
-                _boxes(scores.flatten(1).softmax(1).view_as(scores), side, stride)
             ),
             "rows and columns are exchanged: (top, left, bottom, right)": right[:, [1, 0, 3, 2]],
             "the order is (top, left, bottom, right)": right[:, [0, 2, 1, 3]],

@@ -71,7 +71,7 @@ def _networks(seed: int) -> list[Case]:
             nn.Conv2d(C, wide, (3, 5), stride=(1, 2), padding=(2, 1), bias=draw(g, 0, 1) == 1),
             nn.ReLU(),
             nn.Conv2d(wide, wide, 3, padding=(1, 2), groups=wide, bias=False),
-            nn.MaxPool2d(2),
+            nn.MaxPool2d(*[(2, 2), (3, 2)][draw(g, 0, 1)]),
             nn.Conv2d(wide, 2 * wide, (3, 2), padding=1, dilation=(2, 1), groups=groups),
         ]
         if with_head:
@@ -213,7 +213,7 @@ def _counted(
                 where = before if not output else H * H if square else H * W
                 total += per_pixel * (where if pixels else 1)
             elif isinstance(layer, nn.MaxPool2d) and pool:
-                H, W = H // 2, W // 2
+                H, W = ((n - layer.kernel_size) // layer.stride + 1 for n in (H, W))
             elif isinstance(layer, nn.Linear):
                 total += (layer.weight.numel() + _bias(layer) * bias) * linear
         return factor * total
