@@ -2,7 +2,7 @@
 
 Run: ``python -m cvbook.recipes.depth`` (360 networks, 0.3 to 3 s each on one busy CPU core). It stores ``depth``: the
 accuracy of every network on images that chose the rate, and on the test images. A run that diverges counts as it is
-then: it names one class for all images.
+then; where its outputs are NaN, they count as misses.
 """
 
 from __future__ import annotations
