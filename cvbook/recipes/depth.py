@@ -34,7 +34,7 @@ def network(activation: str, init: str, depth: int, *, seed: int) -> nn.Sequenti
 
 
 def train(model: nn.Module, images: Tensor, labels: Tensor, *, optimizer: str, rate: float, seed: int) -> None:
-    """Four passes in batches of 64, with `fit`'s one-cycle schedule; ``"sgd"`` is plain, without momentum."""
+    """Four passes in batches of 64, with `fit`'s one-cycle schedule, which gives ``"sgd"`` its momentum."""
     make: Callable[[Any], torch.optim.Optimizer] | None = None  # AdamW
     if optimizer == "sgd":
         make = functools.partial(torch.optim.SGD, lr=rate)
