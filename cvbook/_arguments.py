@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import operator
+from collections.abc import Callable
 from typing import Any, SupportsFloat, cast
 
-__all__ = ["epsilon", "floating", "images", "number", "tensor", "whole"]
+__all__ = ["epsilon", "floating", "images", "number", "real", "tensor", "whole"]
 
 
 def whole(name: str, value: object, hint: str = "use one int") -> int:
@@ -21,10 +23,10 @@ def whole(name: str, value: object, hint: str = "use one int") -> int:
     try:
         return operator.index(cast(Any, value))
     except TypeError:
-        raise TypeError(f"expected {name} as a whole number, got {value!r}; {hint}") from None
+        raise TypeError(f"expected {name} as a whole number, got {value!r:.60}; {hint}") from None
 
 
-def number(name: str, value: object) -> float:
+def number(name: str, value: object, hint: str = "use one float") -> float:
     """A number of any kind as a float.
 
     Raises:
@@ -36,9 +38,25 @@ def number(name: str, value: object) -> float:
     if not isinstance(value, (str, bytes)):
         try:
             return float(cast(SupportsFloat, value))
-        except (TypeError, ValueError, RuntimeError):  # RuntimeError: torch's word for a tensor of several numbers
+        except (TypeError, ValueError, OverflowError, RuntimeError):  # the last: torch's for a tensor of several
             pass
-    raise TypeError(f"expected {name} as a number, got {value!r}; use one float")
+    raise TypeError(f"expected {name} as a number, got {value!r:.60}; {hint}")
+
+
+def real(what: str, compute: Callable[[], tuple[float, float]]) -> tuple[float, float]:
+    """Two real numbers, where Python's mathematics gives them.
+
+    Raises:
+        ValueError: if it raises one of its errors, or gives a complex number.
+
+    >>> real("sqrt(4) and its slope", lambda: (math.sqrt(4), 0.5 / math.sqrt(4)))
+    (2.0, 0.25)
+    """
+    with contextlib.suppress(ArithmeticError, ValueError):
+        found = compute()
+        if not any(isinstance(one, complex) for one in found):
+            return found
+    raise ValueError(f"expected a finite real number and slope, got {what}; keep its input where it has both")
 
 
 def tensor(name: str, value: Any) -> Any:

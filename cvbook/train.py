@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm.auto import tqdm
 
 from cvbook import checkpoint as checkpoints
-from cvbook import dry_run
+from cvbook import dry_run, labeled
 from cvbook.viz import Curve
 
 __all__ = ["accuracy", "evaluate", "fit", "mixed_precision", "one_cycle", "seed_everything", "warmup_cosine"]
@@ -40,6 +40,7 @@ def seed_everything(seed: int) -> None:
 
 def one_cycle(optimizer: torch.optim.Optimizer, steps: int) -> LRScheduler:
     """Up to the optimizer's rate in 30 % of the steps, then down to nearly 0 (Smith & Topin 2018, arXiv:1708.07120)."""
+    # momentum (Adam: beta 1) goes down to 0.85 and back to 0.95; SGD gets it even if it was made without
     return OneCycleLR(optimizer, [group["lr"] for group in optimizer.param_groups], total_steps=steps)
 
 
@@ -48,9 +49,8 @@ def warmup_cosine(optimizer: torch.optim.Optimizer, steps: int) -> LRScheduler:
     warm = max(1, steps // 20)
 
     def factor(step: int) -> float:
-        if step < warm:
-            return (step + 1) / warm
-        return 0.5 + 0.5 * float(np.cos(np.pi * (step - warm) / max(1, steps - warm)))
+        angle = np.pi * (step - warm) / max(1, steps - warm)
+        return (step + 1) / warm if step < warm else 0.5 + 0.5 * float(np.cos(angle))
 
     return LambdaLR(optimizer, factor)
 
@@ -91,9 +91,9 @@ def fit(
 
     Args:
         model: maps ``(B, C, H, W)`` images to ``(B, classes)`` logits; trained in place, on its own device.
-        images: ``(N, C, H, W)`` float, on any device.
-        labels: ``(N,)`` int64 in ``0..classes-1``.
-        epochs: passes over the data.
+        images: ``(N, C, H, W)`` float of the model's type, on any device.
+        labels: ``(N,)`` int64 in ``0..classes-1``; for a loss other than cross-entropy, what that takes, ``(N, ...)``.
+        epochs: passes over the data, at least 1.
         lr: peak of the schedule, for the default optimizer.
         batch_size: images in one step, over all processes together; a smaller last batch is dropped.
         seed: of the shuffling and of the augmentation; the model is initialized by the caller.
@@ -101,25 +101,30 @@ def fit(
         loss: of the model's output and the labels.
         optimizer: makes one from the parameters; AdamW with weight decay 0.01 if None.
         schedule: `one_cycle`, `warmup_cosine`, or another function of optimizer and number of steps.
-        ema: decay of a moving average of the weights, below 1; the model ends with the average.
+        ema: decay of a moving average of the weights, in (0, 1); the model ends with the average.
         mixed: compute in 16 bits where `mixed_precision` knows a type; weights stay in their own.
         channels_last: keep the channels of a pixel together in memory, which convolutions like.
         validation: images and labels to evaluate on after each epoch.
         checkpoint: a file written after each epoch. If it exists, training goes on from there, to the same weights, bit
-            for bit, that an uninterrupted run on this machine gives.
+            for bit, that an uninterrupted run on this machine gives, if settings, data and functions' names are alike.
         live, progress: draw the loss while it falls; show a bar.
 
     Returns:
         Lists of one number for each epoch: ``loss``, ``seconds`` and, if validated, ``validation_loss``, ``accuracy``.
 
     Raises:
-        ValueError, TypeError: if images, labels and batch size do not fit each other or the model.
-        FloatingPointError: if the loss is no longer finite.
+        ValueError, TypeError: if arguments do not fit each other or the model; raised before the first step.
+        FloatingPointError: if the loss or, at the end of an epoch, a weight is no longer finite.
         CheckpointError: if the checkpoint is damaged, belongs to another run, or cannot be written.
     """
     world, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
-    _check(images, labels, batch_size, world)
-    device = next(model.parameters()).device
+    device, classes = labeled.place(model), labeled.is_cross_entropy(loss)
+    labeled.pairs(model, images, labels, whole_labels=classes, mixed=mixed, planes=channels_last)
+    labeled.validation(model, validation)
+    functions: dict[str, Any] = {"loss": loss, "schedule": schedule, "augment": augment}
+    epochs, batch_size, seed, lr, ema = labeled.settings(
+        images, world, checkpoint, optimizer, functions, epochs=epochs, batch_size=batch_size, seed=seed, lr=lr, ema=ema
+    )
     generator = torch.Generator().manual_seed(seed)
     steps = len(images) // batch_size
     if dry_run():
@@ -128,16 +133,21 @@ def fit(
     if channels_last:
         model.to(memory_format=torch.channels_last)
     opt = make(model.parameters())
+    run: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "seed": seed, "ema": ema, "images": len(images)}
+    run |= checkpoints.describe(opt, mixed=mixed, channels_last=channels_last, **functions)  # the rate is still its own
     plan = schedule(opt, epochs * steps)
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(ema), use_buffers=True) if ema else None
     kind = mixed_precision(device) if mixed else None
     scaler = torch.amp.GradScaler(device.type, enabled=kind is torch.float16)
     parts: dict[str, Any] = {"model": model, "optimizer": opt, "schedule": plan, "scaler": scaler}
     parts |= {"average": average} if average else {}
-    run = {"epochs": epochs, "batch_size": batch_size, "seed": seed, "images": len(images)}
     history: dict[str, list[float]] = {"loss": [], "seconds": []}
-    if checkpoint is not None and os.path.exists(checkpoint):
-        history = checkpoints.resume(checkpoint, run, parts, generator, device)
+    if checkpoint is not None:
+        run["data"] = labeled.digest(images, labels)
+        if os.path.exists(checkpoint):
+            history = checkpoints.resume(checkpoint, run, parts, generator, device)
+        if rank == 0 and len(history["loss"]) < epochs:
+            checkpoints.probe(checkpoint)
     net: nn.Module = model
     if world > 1:
         if not dist.is_initialized():
@@ -158,13 +168,15 @@ def fit(
             batch, target = images[index], labels[index.to(labels.device)]
             if augment is not None:
                 batch = augment(batch, generator)  # the whole batch, so that every process draws alike
+                if step == 0:
+                    labeled.augmented(batch, batch_size)
             batch, target = batch[rank::world].to(device), target[rank::world].to(device)
             if channels_last:
                 batch = batch.contiguous(memory_format=torch.channels_last)
             with torch.autocast(device.type, dtype=kind, enabled=kind is not None):
                 output = net(batch)
-                if epoch == step == 0:
-                    _check_classes(output, labels)
+                if epoch == done and step == 0:
+                    labeled.classes(output, *[labels] * classes, *(validation or ())[1:])
                 value = loss(output, target)
             opt.zero_grad()
             scaler.scale(value).backward()
@@ -175,7 +187,7 @@ def fit(
                 average.update_parameters(model)
             losses[step] = value.detach()
             if (step + 1) % CHECK_EVERY == 0 or step + 1 == steps:
-                _check_finite(losses[: step + 1], epoch, checkpoint)
+                labeled.finite_losses(losses[: step + 1], epoch, checkpoint)
             bar.update()
         if world > 1:
             dist.all_reduce(losses)
@@ -187,6 +199,8 @@ def fit(
         history["seconds"].append(time.perf_counter() - started)
         if curve:
             curve.draw(history)
+        if checkpoint is not None or epoch + 1 == epochs:
+            labeled.finite_weights(average or model, epoch, checkpoint)
         if checkpoint is not None and rank == 0:
             checkpoints.save(checkpoint, checkpoints.capture(run, history, parts, generator, device))
     bar.close()
@@ -200,51 +214,37 @@ def fit(
 def evaluate(model: nn.Module, images: Tensor, labels: Tensor, *, batch_size: int = 500) -> dict[str, float]:
     """``{"loss": …, "accuracy": …}``: mean cross-entropy and share of hits, in ``eval`` mode.
 
-    Afterwards the model is in the mode it was in. Arguments and errors are those of `fit`.
+    Afterwards, and after an error, each part of the model is in its own mode again. Arguments and errors: see `fit`.
     """
-    _check(images, labels, 1, 1)
-    device, mode, total, hits = next(model.parameters()).device, model.training, 0.0, 0
-    model.eval()
-    for start in range(0, len(images), batch_size):
-        part = slice(start, start + batch_size)
-        logits, target = model(images[part].to(device)).float(), labels[part].to(device)
-        total += F.cross_entropy(logits, target, reduction="sum").item()
-        hits += int((logits.argmax(1) == target).sum())
-    model.train(mode)
+    labeled.place(model)
+    modes, total, hits = [(module, module.training) for module in model.modules()], 0.0, 0
+    try:
+        model.eval()
+        for logits, target, right in _answers(model, images, labels, batch_size):
+            total += F.cross_entropy(logits.float(), target, reduction="sum").item()
+            hits += right
+    finally:
+        for module, mode in modes:
+            module.training = mode
     return {"loss": total / len(images), "accuracy": hits / len(images)}
 
 
 @torch.no_grad()
 def accuracy(model: nn.Module, images: Tensor, labels: Tensor, *, batch_size: int = 500) -> float:
-    """The share of images, in [0, 1], whose largest logit is the label, in whatever mode the model is."""
-    device = next(model.parameters()).device
-    parts = zip(images.split(batch_size), labels.split(batch_size), strict=True)
-    return sum(int((model(x.to(device)).argmax(1) == y.to(device)).sum()) for x, y in parts) / len(images)
+    """The share of images, in [0, 1], whose largest logit is the label, in whatever mode the model is.
+
+    An image with a NaN among its logits counts as a miss. Arguments and errors: see `fit`.
+    """
+    return sum(hits for *_, hits in _answers(model, images, labels, batch_size)) / len(images)
 
 
-def _check(images: Tensor, labels: Tensor, batch_size: int, world: int) -> None:
-    if len(images) != len(labels):
-        raise ValueError(f"expected one label for each image, got {len(images)} images and {len(labels)} labels")
-    if not len(images):
-        raise ValueError("expected images, got none; look at how they were selected")
-    if len(images) < batch_size:
-        raise ValueError(f"expected at least batch_size={batch_size} images, got {len(images)}; lower batch_size")
-    if batch_size % world:
-        raise ValueError(f"expected a batch_size that {world} processes can share, got {batch_size}; use a multiple")
-    if not images.is_floating_point():
-        raise TypeError(f"expected floating-point images, got {images.dtype}; use images.float() / 255")
-
-
-def _check_classes(output: Any, labels: Tensor) -> None:
-    low, high = int(labels.min()), int(labels.max())
-    if isinstance(output, Tensor) and output.ndim == 2 and (low < 0 or high >= output.shape[1]):
-        top = output.shape[1] - 1
-        raise ValueError(f"expected labels in 0..{top}, got {low} to {high}; correct the labels or num_classes")
-
-
-def _check_finite(losses: Tensor, epoch: int, checkpoint: Any) -> None:
-    if losses.isfinite().all():
-        return
-    step = int((~losses.isfinite()).nonzero()[0])
-    kept = f"the last good weights are in {checkpoint}" if checkpoint and epoch else "lower lr and start again"
-    raise FloatingPointError(f"expected a finite loss, got {losses[step].item()} in epoch {epoch}, step {step}; {kept}")
+def _answers(model: nn.Module, images: Tensor, labels: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor, int]]:
+    """Logits, labels and the number of hits, batch by batch."""
+    device, size = labeled.place(model), labeled.positive("batch_size", size)
+    labeled.pairs(model, images, labels)
+    for start in range(0, len(images), size):
+        part = slice(start, start + size)
+        logits, target = model(images[part].to(device)), labels[part].to(device)
+        if start == 0:
+            labeled.classes(logits, labels)
+        yield logits, target, int(((logits.argmax(1) == target) & ~logits.isnan().any(1)).sum())

@@ -181,6 +181,35 @@ def test_evaluate_restores_the_mode_and_counts_in_any_batch_size() -> None:
     assert found["accuracy"] == accuracy(model, images, labels) == int((logits.argmax(1) == labels).sum()) / 96
 
 
+def test_evaluate_leaves_each_part_in_its_mode_also_after_an_error() -> None:
+    images, labels = _data()
+    model = _rich().train()
+    model[1].eval()  # frozen statistics
+    evaluate(model, images, labels)
+    assert [part.training for part in model] == [True, False, True, True, True, True]
+    with pytest.raises(RuntimeError):
+        evaluate(model, images[..., :3], labels)
+    assert [part.training for part in model] == [True, False, True, True, True, True]
+    assert model.training
+
+
+def test_nan_is_a_miss() -> None:
+    images, labels = _data()
+    model = _model()
+    with torch.no_grad():
+        model[1].bias[0] = torch.nan
+    assert (labels == 0).any()
+    assert accuracy(model, images, labels) == evaluate(model, images, labels)["accuracy"] == 0
+
+
+def test_a_loss_of_ones_own_decides_what_labels_are() -> None:
+    images, _ = _data()
+    torch.manual_seed(0)
+    model, targets = nn.Sequential(nn.Flatten(), nn.Linear(16, 1)), 5 + images.sum((1, 2, 3))[:, None]
+    history = fit(model, images, targets, epochs=30, lr=0.3, batch_size=32, loss=F.mse_loss, progress=False)
+    assert history["loss"][-1] < 0.1 * history["loss"][0]
+
+
 def test_a_live_curve_is_drawn_after_each_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
     import IPython.display
 
@@ -247,12 +276,106 @@ def test_a_checkpoint_of_another_run_or_model_is_refused(tmp_path: Path) -> None
     images, labels = _data()
     settings: dict[str, Any] = {"batch_size": 32, "checkpoint": tmp_path / "c", "progress": False}
     fit(_model(), images, labels, epochs=1, **settings)
-    with pytest.raises(CheckpointError, match=r"expected a checkpoint of a run with .*'epochs': 2.*delete or rename"):
+    with pytest.raises(CheckpointError, match=r"of a run with epochs=2, got one with epochs=1 in .*; delete or rename"):
         fit(_model(), images, labels, epochs=2, **settings)
     with pytest.raises(CheckpointError, match="another model or optimizer"):
         fit(_rich(), images, labels, epochs=1, **settings)
-    with pytest.raises(CheckpointError, match="another model or optimizer"):
+    with pytest.raises(CheckpointError, match=r"ema=0\.9.*optimizer=SGD.*, got one with ema=None.*optimizer=AdamW"):
         fit(_model(), images, labels, epochs=1, optimizer=partial(torch.optim.SGD, lr=0.1), ema=0.9, **settings)
+
+
+class _Stop(Exception):
+    pass
+
+
+def _interrupted(path: Path, **settings: Any) -> None:
+    """Two of three epochs."""
+    calls = []
+
+    def augment(batch: Tensor, _: Any) -> Tensor:
+        calls.append(1)
+        if len(calls) == 8:
+            raise _Stop
+        return batch
+
+    with pytest.raises(_Stop):
+        fit(_model(), *_data(), augment=augment, checkpoint=path, **settings)
+    assert len(checkpoint.load(path)["history"]["loss"]) == 2
+
+
+def augment(batch: Tensor, _: Any) -> Tensor:
+    """What the interrupted run would have taken, by its name."""
+    return batch
+
+
+CHANGES: dict[str, tuple[dict[str, Any], str, str]] = {  # settings, what they are, what the interrupted run had
+    "lr": ({"lr": 0.1}, "lr=0.1", "lr=0.003"),
+    "other average": ({"ema": 0.5}, "ema=0.5", "ema=0.9"),
+    "no average": ({"ema": None}, "ema=None", "ema=0.9"),
+    "Adam": ({"optimizer": partial(torch.optim.Adam, lr=3e-3, weight_decay=0.01)}, "optimizer=Adam", "optimizer=AdamW"),
+    "SGD": ({"optimizer": partial(torch.optim.SGD, lr=3e-3)}, "optimizer=SGD", "optimizer=AdamW"),
+    "decay": ({"optimizer": partial(torch.optim.AdamW, lr=3e-3, weight_decay=0)}, "decay=0", "decay=0.01"),
+    "loss": (
+        {"loss": partial(F.cross_entropy, label_smoothing=0.1)}, r"loss=cross_entropy\(label_smoothing=0.1\)",
+        "loss=cross_entropy",
+    ),
+    "lambda": ({"loss": lambda x, y: F.cross_entropy(x, y)}, "loss=<lambda>", "loss=cross_entropy"),
+    "schedule": ({"schedule": warmup_cosine}, "schedule=warmup_cosine", "schedule=one_cycle"),
+    "augment": ({"augment": None}, "augment=None", "augment=augment"),
+    "mixed": ({"mixed": True}, "mixed=True", "mixed=False"),
+    "channels": ({"channels_last": True}, "channels_last=True", "channels_last=False"),
+    "seed": ({"seed": 1}, "seed=1", "seed=0"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "here", "there"), CHANGES.values(), ids=CHANGES)
+def test_a_changed_setting_is_not_ignored(tmp_path: Path, change: dict[str, Any], here: str, there: str) -> None:
+    settings: dict[str, Any] = {"epochs": 3, "batch_size": 32, "ema": 0.9, "progress": False}
+    _interrupted(tmp_path / "c", **settings)
+    settings |= {"augment": augment, "checkpoint": tmp_path / "c"}
+    model = _model()
+    with pytest.raises(CheckpointError, match=f"of a run with .*{here}.*, got one with .*{there}.*; delete or rename"):
+        fit(model, *_data(), **settings | change)
+    whole, again = _model(), _model()
+    assert torch.equal(model[1].weight, whole[1].weight)  # nothing was loaded
+    fit(again, *_data(), **settings)  # the same settings go on
+    fit(whole, *_data(), **settings | {"checkpoint": None})
+    assert torch.equal(again[1].weight, whole[1].weight)
+
+
+def test_other_images_or_labels_are_not_ignored(tmp_path: Path) -> None:
+    images, labels = _data()
+    settings: dict[str, Any] = {"epochs": 1, "batch_size": 32, "checkpoint": tmp_path / "c", "progress": False}
+    fit(_model(), images, labels, **settings)
+    for other in ((images + 1e-3, labels), (images, labels.flip(0))):
+        with pytest.raises(CheckpointError, match="of a run with data=[0-9a-f]{16}, got one with data=[0-9a-f]{16} in"):
+            fit(_model(), *other, **settings)
+    fit(_model(), images.contiguous(memory_format=torch.channels_last), labels.clone(), **settings)
+
+
+def test_a_last_update_that_overflows_does_not_replace_good_weights(tmp_path: Path) -> None:
+    class Jump(torch.optim.SGD):
+        """Overflows in its second step, after a finite loss."""
+
+        count = 0
+
+        def step(self, closure: Any = None) -> Any:
+            self.count += 1
+            if self.count == 2:
+                for parameter in self.param_groups[0]["params"]:
+                    parameter.data.fill_(torch.inf)
+            return super().step(closure)
+
+    make = partial(Jump, lr=0.1)
+    for ema in (None, 0.9):
+        path = tmp_path / f"c{ema}"
+        with pytest.raises(FloatingPointError, match=r"in .*weight after epoch 1; the last good weights are in .*c"):
+            fit(_model(), *_data(), epochs=3, batch_size=96, optimizer=make, ema=ema, checkpoint=path, progress=False)
+        kept = checkpoint.load(path)
+        assert len(kept["history"]["loss"]) == 1
+        assert all(weights.isfinite().all() for weights in kept["model"].values())
+    with pytest.raises(FloatingPointError, match="weight after epoch 1; the last|lower lr"):
+        fit(_model(), *_data(), epochs=2, batch_size=96, optimizer=make, progress=False)
 
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(tmp_path: Path) -> None:
@@ -321,3 +444,120 @@ def test_bad_input(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "5")
     with pytest.raises(ValueError, match="a batch_size that 5 processes can share, got 32"):
         fit(_model(), images, labels, epochs=1, batch_size=32)
+
+
+LABELS = {
+    "list": (lambda y: y.tolist(), "expected labels as a torch tensor, got list"),
+    "NumPy": (lambda y: y.numpy(), "expected labels as a torch tensor, got ndarray"),
+    "None": (lambda y: None, "expected labels as a torch tensor, got NoneType"),
+    "float": (lambda y: y.float(), r"labels of type torch\.int64, got torch\.float32; use labels\.long"),
+    "int32": (lambda y: y.int(), r"labels of type torch\.int64, got torch\.int32"),
+    "bool": (lambda y: y > 0, r"labels of type torch\.int64, got torch\.bool"),
+    "column": (lambda y: y[:, None], r"labels \(N,\), got shape \(96, 1\); use labels\.flatten"),
+    "one-hot": (lambda y: F.one_hot(y), r"labels \(N,\), got shape \(96, 3\); use labels\.argmax\(1\)"),
+    "one": (lambda y: y[:1], "one label for each image, got 96 images and 1 labels; select"),
+    "missing": (lambda y: y[:95], "one label for each image, got 96 images and 95 labels; select"),
+    "ignored": (lambda y: torch.where(y == 0, -100, y), r"labels in 0\.\.2, got -100 to 2; correct"),
+    "high": (lambda y: y + 1, r"labels in 0\.\.2, got 1 to 3; correct"),
+}
+IMAGES = {
+    "list": (lambda x: x.tolist(), "expected images as a torch tensor, got list"),
+    "NumPy": (lambda x: x.numpy(), "expected images as a torch tensor, got ndarray"),
+    "uint8": (lambda x: x.byte(), r"floating-point images, got torch\.uint8; use images\.float"),
+    "float64": (lambda x: x.double(), r"the model's type torch\.float32, got torch\.float64; use images\.to"),
+    "float16": (lambda x: x.half(), r"the model's type torch\.float32, got torch\.float16"),
+    "one axis": (lambda x: x[:, 0, 0, 0], r"images \(N, C, H, W\), got shape \(96,\); give each image"),
+    "none": (lambda x: x[:0], "one label for each image, got 0 images"),
+    "NaN": (lambda x: torch.where(x > 1, torch.nan, x), "the images contain NaN or infinite values; look"),
+    "infinite": (lambda x: torch.where(x > 1, torch.inf, x), "the images contain NaN or infinite values"),
+}
+CALLS = {"fit": partial(fit, epochs=1, batch_size=32, progress=False), "evaluate": evaluate, "accuracy": accuracy}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_bad_images_and_labels(call: Any) -> None:
+    images, labels = _data()
+    kinds = (TypeError, ValueError)
+    for change, words in LABELS.values():
+        with pytest.raises(kinds, match=words):
+            call(_model(), images, change(labels))
+    for change, words in IMAGES.values():
+        with pytest.raises(kinds, match=words):
+            call(_model(), change(images), labels)
+    with pytest.raises(ValueError, match="expected a model with parameters, got none in Flatten"):
+        call(nn.Flatten(), images, labels)
+    with pytest.raises(TypeError, match=r"expected a model as a torch\.nn\.Module, got function"):
+        call(lambda x: x, images, labels)
+    with pytest.raises(ValueError, match=r"expected logits \(B, classes\) from the model, got \(\d+, 1, 4, 4\)"):
+        call(nn.Conv2d(1, 1, 1), images, labels)
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_bad_batch_sizes(call: Any) -> None:
+    for size in (0, -5):
+        with pytest.raises(ValueError, match=f"expected batch_size >= 1, got {size}; use a positive int"):
+            call(_model(), *_data(), batch_size=size)
+    for size in (1.5, "8", True, None):
+        with pytest.raises(TypeError, match=f"expected batch_size as a whole number, got '?{size}'?; use one int"):
+            call(_model(), *_data(), batch_size=size)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"epochs": 0}, "expected epochs >= 1, got 0"),
+        ({"epochs": -1}, "expected epochs >= 1, got -1"),
+        ({"epochs": "2"}, "expected epochs as a whole number, got '2'"),
+        ({"epochs": True}, "expected epochs as a whole number, got True"),
+        ({"seed": None}, "expected seed as a whole number, got None"),
+        ({"lr": -1}, "expected lr >= 0 and finite, got -1"),
+        ({"lr": float("nan")}, "expected lr >= 0 and finite, got nan"),
+        ({"lr": "a"}, "expected lr as a number, got 'a'"),
+        *(({"ema": ema}, f"expected 0 < ema < 1, got {ema}; ema=None") for ema in (0, 1.0, 1.5, True, float("nan"))),
+        ({"ema": "a"}, "expected ema as a number, got 'a'"),
+        ({"augment": lambda batch, _: None}, "expected augment to return the batch, got NoneType; end it"),
+        ({"augment": lambda batch, _: batch[:3]}, r"expected augment to return 32 images, got shape \(3, 1, 4, 4\)"),
+        ({"augment": 3}, "expected augment as a function, got int"),
+        ({"loss": None}, "expected loss as a function, got NoneType"),
+        ({"schedule": "cosine"}, "expected schedule as a function, got str"),
+        ({"optimizer": torch.optim.SGD([torch.zeros(1)])}, "expected optimizer as a function that makes one, got SGD"),
+        ({"validation": torch.zeros(65, 1, 4, 4)}, "expected validation as a pair, got Tensor; write validation="),
+        ({"validation": (torch.zeros(3, 1, 4, 4), torch.zeros(2).long())}, "validation: expected one label for each"),
+        ({"validation": (torch.zeros(2, 1, 4, 4), torch.tensor([0, 9]))}, r"labels in 0\.\.2, got 0 to 9; correct"),
+        ({"checkpoint": 3}, "expected checkpoint as a path, got int"),
+    ],
+)
+def test_bad_settings_are_refused_before_the_first_step(settings: dict[str, Any], words: str) -> None:
+    model = _model()
+    with pytest.raises((TypeError, ValueError), match=words):
+        fit(model, *_data(), **{"epochs": 1, "batch_size": 32, "progress": False} | settings)
+    assert torch.equal(model[1].weight, _model()[1].weight)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("", "expected a file to write the checkpoint to, got ''; add the name of a file"),
+        ("file/run", "could not write the checkpoint .*; there is none before it"),
+        ("x" * 300, "could not write the checkpoint x*.*too long.*; there is none before it; .* use another name"),
+        ("a\0b", "could not write the checkpoint"),
+    ],
+)
+def test_a_checkpoint_that_cannot_be_written_is_noticed_before_the_first_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+    model = _model()
+    with pytest.raises(CheckpointError, match=words):
+        fit(model, *_data(), epochs=1, batch_size=32, checkpoint=name, progress=False)
+    assert torch.equal(model[1].weight, _model()[1].weight)
+    assert os.listdir() == ["file"]
+
+
+def test_numpys_numbers_are_numbers(tmp_path: Path) -> None:
+    import numpy as np
+
+    for _ in range(2):  # written, and read again
+        settings = {"epochs": np.int64(1), "lr": np.float32(0.01), "ema": np.float64(0.5), "batch_size": np.int32(32)}
+        fit(_model(), *_data(), **settings, seed=np.int64(3), checkpoint=tmp_path / "c", progress=False)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cvbook.checks.verdict import Wrong, equal, exercise
+from cvbook.checks.verdict import Missing, Wrong, equal, exercise, finite, mapping
 
 __all__ = ["diamond", "engine", "loss_slopes", "slopes", "step_sizes", "two_layers"]
 
@@ -43,8 +43,9 @@ def diamond(answer: Callable[[float, float], Any]) -> str:
 @exercise("An engine of your own")
 def engine(answer: Engine) -> str:
     """``answer``: a class like `Value` with ``+``, ``*``, ``** number``, ``relu``, ``backward``, ``data``, ``grad``."""
-    if any(result is None or result is ... for result in (answer(1.5) ** 3, answer(1.5).relu())):
-        raise NotImplementedError
+    tried = {"__pow__": answer(1.5) ** 3, "relu": answer(1.5).relu()}
+    if empty := [name for name, result in tried.items() if result is None or result is ...]:
+        raise NotImplementedError if len(empty) == 2 else Missing(f"still empty: {empty[0]}")
     a, b = (torch.rand(2, dtype=torch.float64) + 1.1).tolist()
 
     got = _grads(answer, lambda x, y: x * y + x, a, b)
@@ -167,8 +168,7 @@ def slopes(answer: Callable[[Tensor, float, float], Any]) -> str:
     }
     if (got := answer(x.clone(), a, alpha)) is None or got is ...:
         raise NotImplementedError
-    if not isinstance(got, Mapping) or any(name not in got for name in functions):
-        raise Wrong(f"expected a dictionary with the keys {', '.join(functions)}")
+    got = mapping(got, functions)
     for name, f in functions.items():
         known = {f"{name}: {sentence}": value for sentence, value in mistakes[name].items()}
         known[f"{name}: this is the function itself, not its derivative"] = f(x)
@@ -239,19 +239,17 @@ def step_sizes(answer: Mapping[str, Any]) -> str:
     """``answer``: for "float32" and "float64" the k for which h = 10**-k gives the best central differences."""
     central = {name: _best_step(name, central=True) for name in ("float32", "float64")}
     for name, best in central.items():
-        k = answer.get(name)
-        if k is None or k is ...:
-            raise NotImplementedError
+        k = finite(mapping(answer, central)[name], name)
         if k == best:
             continue
+        if k not in range(13):
+            raise Wrong(f"{name}: enter k of the step h = 10**-k, a whole number from 0 to 12, got {k:g}")
         if k == _best_step(name, central=False):
-            raise Wrong(
-                f"{name}: {k} is best for the one-sided difference; the central one does better at another step"
-            )
+            raise Wrong(f"{name}: {k:g} is best for the one-sided difference; the central one does better elsewhere")
         if k in central.values():
-            raise Wrong(f"{name}: {k} is best in the other precision")
+            raise Wrong(f"{name}: {k:g} is best in the other precision")
         why = "rounding still dominates: take a larger step" if k > best else "the step is still too coarse"
-        raise Wrong(f"{name}: at h = 10**-{k} {why}")
+        raise Wrong(f"{name}: at h = 10**-{k:g} {why}")
     return "right: near the cube root of the precision, where the one-sided difference wants its square root"
 
 
@@ -293,6 +291,7 @@ def _known(mistakes: Mapping[str, Tensor]) -> dict[str, Callable[[], object]]:
 def _parts(value: Any, count: int) -> list[Any]:
     if value is None or value is ...:
         raise NotImplementedError
+    value = list(value) if getattr(value, "shape", ()) else value  # a tensor or an array of so many parts
     if not isinstance(value, (tuple, list)) or len(value) != count:
         raise Wrong(f"expected {count} results, got {type(value).__name__}")
     if any(part is None or part is ... for part in value):

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR
 
 from cvbook.augmentation import shift
-from cvbook.checks.verdict import Wrong, equal, exercise
+from cvbook.checks.verdict import Missing, Wrong, equal, exercise, finite, mapping
 from cvbook.data import fashion_mnist
 from cvbook.equivariance import translate
 from cvbook.neuron.initialization import default_std, gradient_norms, he_std, mlp, xavier_std
@@ -56,7 +56,7 @@ AVERAGE_MISTAKES: dict[str, dict[str, Any]] = {
 def factors(answer: Mapping[str, Any]) -> str:
     """``answer``: for each way to start, the factor on the gradient's norm from a layer to the one before it."""
     for name, (activation, std) in STARTS.items():
-        found = _number(answer.get(name), name)
+        found = finite(mapping(answer, STARTS).get(name), name)
         right = _measured_factor(activation, std)
         if abs(found - right) <= 0.05 * right:
             continue
@@ -81,7 +81,7 @@ def factors(answer: Mapping[str, Any]) -> str:
 def leaky_std(answer: Callable[[int, int, float], Any]) -> str:
     """``answer(fan_in, fan_out, slope)``: weights' standard deviation; tried on a funnel of 20 layers."""
     cases = [(600, 580, 0.0), (300, 280, 0.25), (64, 256, 0.5), (100, 10, 1.0)]
-    got = [_number(answer(*case), f"fan_in={case[0]}, fan_out={case[1]}, slope={case[2]}") for case in cases]
+    got = [finite(answer(*case), f"fan_in={case[0]}, fan_out={case[1]}, slope={case[2]}") for case in cases]
     mistakes: dict[str, Callable[[int, int, float], float]] = {
         "this is the variance; the standard deviation is its root": lambda m, n, a: 2 / ((1 + a * a) * m),
         "this keeps linear layers; half of the sums are negative and come out smaller": lambda m, n, a: m**-0.5,
@@ -101,8 +101,12 @@ def leaky_std(answer: Callable[[int, int, float], Any]) -> str:
     for sentence, compute in mistakes.items():
         if all(math.isclose(g, compute(*case), rel_tol=1e-3) for g, case in zip(got, cases, strict=True)):
             raise Wrong(sentence)
+    if min(got) <= 0:
+        raise Wrong(f"expected a standard deviation above 0, got {min(got):g}")
     for slope in (0.0, 0.5):
         ratio = _funnel(answer, slope)
+        if not math.isfinite(ratio):
+            raise Wrong(f"slope {slope:g}: the sums of 20 layers overflow; keep their mean square from layer to layer")
         if not 0.9 <= ratio <= 1.1:
             raise Wrong(
                 f"slope {slope:g}: after 20 layers the sums are {ratio:.3g} times as large as after one; keep their "
@@ -118,9 +122,11 @@ def training_loop(answer: Callable[..., Any]) -> str:
         images, labels = torch.rand(300, 1, 4, 4), torch.randint(5, (300,))
         start = mlp([16, 12, 5], init="he")
         mine, right = copy.deepcopy(start), copy.deepcopy(start)
-        answer(mine, images, labels, 12, ema)
+        result = answer(mine, images.clone(), labels.clone(), 12, ema)
         if torch.equal(_flat(mine), _flat(start)):
-            raise NotImplementedError
+            if result is None or result is ...:
+                raise Missing("the model is as it was: write the loop, and train the model that comes in, not a copy")
+            raise Wrong("the model that comes in is as it was; train it in place, not a copy of it")
         fit(right, images, labels, epochs=12, ema=ema, progress=False)
         known: dict[str, Callable[[], object]] = {
             sentence: functools.partial(_trained, start, images, labels, 12, **mistake)
@@ -135,7 +141,7 @@ def training_loop(answer: Callable[..., Any]) -> str:
 def born_dead(answer: Callable[[int, int], Any]) -> str:
     """``answer(width, depth)``: the probability that a ReLU network at its start says 0 for a given input."""
     cases = [(1, 3), (2, 10), (3, 5), (4, 12), (5, 2), (8, 30)]
-    got = [_number(answer(*case), f"width {case[0]} and depth {case[1]}") for case in cases]
+    got = [finite(answer(*case), f"width {case[0]} and depth {case[1]}") for case in cases]
     mistakes: dict[str, Callable[[int, int], float]] = {
         "this is the probability that it lives": lambda n, d: (1 - 2**-n) ** d,
         "this is one layer; it is enough that one of all layers dies": lambda n, d: 2**-n,
@@ -160,7 +166,7 @@ def born_dead(answer: Callable[[int, int], Any]) -> str:
 @exercise("Train on moved images")
 def shifted(answer: Mapping[Any, Any]) -> str:
     """``answer``: for 0, 2 and 4 pixels to the right, the test accuracy in percent after training with `shift`."""
-    got = {d: _number(answer.get(d), f"{d} pixels") for d in (0, 2, 4)}
+    got = {d: finite(mapping(answer, (0, 2, 4)).get(d), f"{d} pixels") for d in (0, 2, 4)}
     if all(0 < value <= 1 for value in got.values()):
         raise Wrong("these are shares; give percent")
     with_shift, without = _moved_accuracies(augment=True), _moved_accuracies(augment=False)
@@ -198,7 +204,7 @@ def _funnel(std: Callable[[int, int, float], Any], slope: float) -> float:
         for m, n in itertools.pairwise(widths):
             z = F.leaky_relu(z, slope) @ torch.randn(m, n) * float(std(m, n, slope))
         last += z.square().mean().item()
-    return math.sqrt(last / first)
+    return math.sqrt(last / first) if first else math.nan
 
 
 def _trained(
@@ -253,15 +259,3 @@ def _moved_accuracies(*, augment: bool) -> dict[int, float]:
     model = mlp([784, 128, 10])
     fit(model, images, labels, epochs=5, augment=shift if augment else None, progress=False)
     return {d: 100 * accuracy(model, translate(test_images, 0, d, mode="zeros"), test_labels) for d in (0, 2, 4)}
-
-
-def _number(value: Any, what: str) -> float:
-    if value is None or value is ...:
-        raise NotImplementedError
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise Wrong(f"expected a number for {what}, got {value!r}") from None
-    if not math.isfinite(number):
-        raise Wrong(f"expected a finite number for {what}, got {number}")
-    return number

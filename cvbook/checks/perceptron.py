@@ -27,7 +27,7 @@ def rule(answer: Callable[..., object]) -> str:
         (name, CORNERS, torch.tensor(TABLES[name]), passes) for name, passes in (("AND", 2), ("OR", 3), ("XOR", 7))
     ]
     cases.append(("random labels", torch.randint(-3, 4, (12, 3)).double(), torch.randint(0, 2, (12,)), 3))
-    got = [_pair(answer(x.clone(), y.clone(), passes), x.shape[1]) for _, x, y, passes in cases]
+    got = [_pair(answer(x.float(), y.clone(), passes), x.shape[1]) for _, x, y, passes in cases]
     known = [_rule_mistakes(x, y, passes) for _, x, y, passes in cases]
     expected = [_perceptron(x, y, passes) for _, x, y, passes in cases]
     everything = torch.cat(got)
@@ -134,14 +134,16 @@ def hinges(answer: Callable[..., object]) -> str:
 def averaged(answer: Callable[..., object]) -> str:
     """``answer(x, y, passes)``: the mean of weights and bias over all steps, that is, after each example shown."""
     for passes in (3, 1):
-        x, y = torch.randn(15, 4, dtype=torch.float64), torch.randint(0, 2, (15,))
-        trail, corrected = _trail(x, y, passes)
+        x, y = torch.randn(15, 4), torch.randint(0, 2, (15,))
+        trail, corrected = _trail(x.double(), y, passes)
         result = _pair(answer(x.clone(), y.clone(), passes), 4)
         if not result.any():
             raise Wrong("everything is zero; the result is never written")
         what = f"random examples, {passes} passes (weights, then bias, scaled to length 1)"
         mistakes = _average_mistakes(trail, corrected, len(x))
         equal(_direction(result), _direction(trail.mean(0)), what=what, mistakes=mistakes)
+    if not torch.allclose(result, trail.mean(0), rtol=1e-4, atol=1e-5):
+        return "right up to a factor (are these the sums?): the mean is shorter and gives all examples the same answers"
     return "right; now compare it with the last weights on images"
 
 
@@ -152,6 +154,9 @@ def _rule_mistakes(x: Tensor, y: Tensor, passes: int) -> Mistakes:
         ),
         "the sign is flipped: add an example that should get 1, subtract one that should get 0": (
             lambda: _perceptron(x, y, passes, direction=-1)
+        ),
+        "the sign of the weights' correction is flipped, that of the bias is right": (
+            lambda: _perceptron(x, y, passes, weights=-1)
         ),
         "the bias never changes; it is the weight of a constant input 1, so correct it too": (
             lambda: _perceptron(x, y, passes, bias=0)
@@ -198,6 +203,9 @@ def _average_mistakes(trail: Tensor, corrected: Tensor, size: int) -> Mistakes:
             lambda: _direction(trail[corrected].mean(0))
         ),
         "the weights are averaged, the bias is not": lambda: _direction(frozen),
+        "this takes the weights before each example is shown; take them after its correction": (
+            lambda: _direction(torch.cat([0 * trail[:1], trail[:-1]]).mean(0))
+        ),
         "this is the mean over the ends of the passes; average over every example": (
             lambda: _direction(trail[size - 1 :: size].mean(0))
         ),
@@ -216,6 +224,7 @@ def _trail(x: Tensor, y: Tensor, passes: int, **settings: float) -> tuple[Tensor
     """Weights and bias ``(passes * N, D + 1)`` after each example, and where a correction was made."""
     tie, always = settings.get("tie", True), settings.get("always", False)
     direction, down, bias = settings.get("direction", 1), settings.get("down", 1), settings.get("bias", 1)
+    turned = torch.tensor([settings.get("weights", 1)] * x.shape[1] + [1])
     inputs = torch.cat([x, x.new_full((len(x), 1), bias)], dim=1)
     w, rows, marks = inputs.new_zeros(inputs.shape[1]), [], []
     for _ in range(passes):
@@ -223,7 +232,7 @@ def _trail(x: Tensor, y: Tensor, passes: int, **settings: float) -> tuple[Tensor
             z = float(one @ w)
             wrong = bool(always) or (z >= 0 if tie else z > 0) != bool(label)
             if wrong:
-                w = w + direction * (1 if label else -down) * one
+                w = w + direction * (1 if label else -down) * turned * one
             rows.append(w)
             marks.append(wrong)
     return torch.stack(rows), torch.tensor(marks)
@@ -257,7 +266,10 @@ def _pair(result: object, size: int) -> Tensor:
     if result is None or result is ...:
         raise NotImplementedError
     if not isinstance(result, Sequence) or len(result) != 2:
-        raise Wrong(f"expected a pair of {size} numbers and one number, got {type(result).__name__}")
+        got = (
+            f"{len(result)} value{'s' * (len(result) != 1)}" if isinstance(result, Sequence) else type(result).__name__
+        )
+        raise Wrong(f"expected a pair: first {size} number{'s' * (size > 1)}, then the bias; got {got}")
     if any(part is None or part is ... for part in result):
         raise NotImplementedError
     first = _numbers(result[0], (size,), f"{size} numbers as the first of the pair")

@@ -5,17 +5,17 @@ from __future__ import annotations
 import itertools
 import math
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from cvbook.checks.settings import Case, compare, numbers
 from cvbook.checks.verdict import Wrong, equal, exercise
 
 __all__ = ["dilate", "leftover", "output_size", "parameters", "same_padding", "unread"]
 
-Case = tuple[int, ...]
 GRID: list[Case] = [  # n, k, s, p, d: windows that fit
     case
     for case in itertools.product((7, 8, 12), (1, 2, 3), (1, 2, 3), (0, 1, 2), (1, 2, 3))
@@ -26,7 +26,7 @@ GRID: list[Case] = [  # n, k, s, p, d: windows that fit
 @exercise("Output size")
 def output_size(answer: Callable[..., object]) -> str:
     """``answer(n, k, s, p, d)``: the number of windows along one axis; compared with the shapes torch returns."""
-    _numbers(
+    numbers(
         answer,
         lambda n, k, s, p, d: _windows(n, k, s, p, d).shape[-1],
         GRID,
@@ -96,7 +96,7 @@ def same_padding(answer: Callable[..., object]) -> str:
         except (TypeError, ValueError):
             raise Wrong(f"expected a pair (before, after) for k={k}, d={d}, got {value!r}") from None
         got.append(tuple(int(x) if x.is_integer() else x for x in (before, after)))
-    _compare(got, [_same_by_torch(k, d) for k, d in cases], cases, "k={}, d={}", mistakes)
+    compare(got, [_same_by_torch(k, d) for k, d in cases], cases, "k={}, d={}", mistakes)
     return "right, for even kernels too"
 
 
@@ -108,7 +108,7 @@ def leftover(answer: Callable[..., object]) -> str:
         starts = range(0, n + 2 * p - d * (k - 1), s)
         return n + 2 * p - 1 - (starts[-1] + d * (k - 1))
 
-    _numbers(
+    numbers(
         answer,
         right,
         GRID,
@@ -158,7 +158,7 @@ def dilate(answer: Callable[..., object]) -> str:
 @exercise("Counting parameters")
 def parameters(answer: Callable[..., object]) -> str:
     """``answer(c_in, c_out, k, groups)``: weights and biases of the layer, compared with ``nn.Conv2d``."""
-    _numbers(
+    numbers(
         answer,
         lambda c_in, c_out, k, g: sum(w.numel() for w in nn.Conv2d(c_in, c_out, k, groups=g).parameters()),
         [(3, 6, 3, 1), (3, 6, 3, 3), (8, 4, 5, 2), (8, 8, 1, 8), (4, 12, 2, 4)],
@@ -277,36 +277,3 @@ def _spread(weight: torch.Tensor, d_h: int, d_w: int) -> torch.Tensor:
     wide = weight.new_zeros(*weight.shape[:2], d_h * (k_h - 1) + 1, d_w * (k_w - 1) + 1)
     wide[..., ::d_h, ::d_w] = weight
     return wide
-
-
-def _numbers(
-    answer: Callable[..., object],
-    right: Callable[..., int],
-    cases: list[Case],
-    names: str,
-    mistakes: dict[str, Callable[..., float]],
-) -> None:
-    got = []
-    for case in cases:
-        value = answer(*case)
-        if value is None or value is ...:
-            raise NotImplementedError
-        try:
-            got.append(float(value))  # type: ignore[arg-type]
-        except (TypeError, ValueError):
-            raise Wrong(f"expected a number for {names.format(*case)}, got {value!r}") from None
-    _compare(got, [right(*case) for case in cases], cases, names, mistakes)
-
-
-def _compare(
-    got: Sequence[object], expected: Sequence[object], cases: list[Case], names: str, mistakes: dict[str, Callable]
-) -> None:
-    """Name the known mistake that explains every answer, else show the first case that differs."""
-    if list(got) == list(expected):
-        return
-    for sentence, compute in mistakes.items():
-        if [compute(*case) for case in cases] == list(got):
-            raise Wrong(sentence)
-    case, was, wanted = next((c, g, e) for c, g, e in zip(cases, got, expected, strict=True) if g != e)
-    shown = f"{was:g}" if isinstance(was, float) else was
-    raise Wrong(f"for {names.format(*case)}, expected {wanted}, got {shown}")

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import functools
 import html
+import inspect
+import math
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-__all__ = ["Missing", "Verdict", "Wrong", "equal", "exercise"]
+from cvbook._arguments import number
+
+__all__ = ["Missing", "Verdict", "Wrong", "equal", "exercise", "finite", "mapping"]
 
 EMPTY = "nothing to check yet; write your answer and run the cell again"
 NONE = 'your function returned None: write your answer, or did you forget "return"?'
@@ -86,10 +90,13 @@ def exercise(name: str) -> Callable[[Callable[..., str | None]], Callable[..., V
     """
 
     def decorate(check: Callable[..., str | None]) -> Callable[..., Verdict]:
+        parts = list(inspect.signature(check).parameters)
+
         @functools.wraps(check)
         def run(*answers: Any, **settings: Any) -> Verdict:
-            if any(answer is None or answer is ... for answer in answers):
-                return Verdict(name, "not attempted", EMPTY)
+            if empty := [part for part, answer in zip(parts, answers, strict=False) if answer is None or answer is ...]:
+                message = EMPTY if len(empty) == len(answers) else f"still empty: {', '.join(empty)}"
+                return Verdict(name, "not attempted", message)
             nothing: list[str] = []
             try:
                 with torch.random.fork_rng(devices=[]):
@@ -166,6 +173,39 @@ def equal(
     a, b = expected[index].item(), got[index].item()
     digits = next((n for n in (4, 7) if f"{a:.{n}g}" != f"{b:.{n}g}"), 12)
     raise Wrong(f"for {what}, expected {a:.{digits}g}{where}, got {b:.{digits}g}")
+
+
+def mapping(answer: object, keys: Iterable[object]) -> Mapping[Any, Any]:
+    """The answer as a mapping in which every key has a value.
+
+    Raises:
+        Wrong: if it is none.
+        NotImplementedError: if all values are ``None``, ``...`` or not there; a `Missing` with their names if some are.
+    """
+    keys = list(keys)
+    if not isinstance(answer, Mapping):
+        raise Wrong(f"expected a dictionary with the keys {', '.join(map(repr, keys))}, got {type(answer).__name__}")
+    if empty := [key for key in keys if answer.get(key) is None or answer[key] is ...]:
+        raise NotImplementedError if len(empty) == len(keys) else Missing(f"still empty: {', '.join(map(str, empty))}")
+    return answer
+
+
+def finite(value: Any, what: str) -> float:
+    """One number of any kind as a float.
+
+    Raises:
+        NotImplementedError: if it is ``None`` or ``...``.
+        Wrong: if it is no number (text is none), NaN or infinite.
+    """
+    if value is None or value is ...:
+        raise NotImplementedError
+    try:
+        found = number(what, value)
+    except TypeError:
+        raise Wrong(f"expected a number for {what}, got {value!r:.60}") from None
+    if not math.isfinite(found):
+        raise Wrong(f"expected a finite number for {what}, got {found}")
+    return found
 
 
 def _tensor(value: object) -> torch.Tensor | None:

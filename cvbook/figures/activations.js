@@ -20,7 +20,7 @@ const FUNCTIONS = { // value, slope, formula; at a kink the slope is the one tha
   sigmoid: [sigmoid, (z) => sigmoid(z) * (1 - sigmoid(z)), "1 / (1 + e⁻ᶻ)"],
   tanh: [Math.tanh, (z) => 1 - Math.tanh(z) ** 2, "(eᶻ − e⁻ᶻ) / (eᶻ + e⁻ᶻ)"],
   relu: [(z) => Math.max(z, 0), (z) => +(z > 0), "max(z, 0)"],
-  leaky: [(z, p) => (z > 0 ? z : p * z), (z, p) => (z > 0 ? 1 : p), "z if z > 0, else a·z"],
+  leaky: [(z, p) => (z > 0 ? z : p * z), (z, p) => (z > 0 ? 1 : p), "z if z > 0, else s·z"],
   elu: [(z, p) => (z > 0 ? z : p * Math.expm1(z)), (z, p) => (z > 0 ? 1 : p * Math.exp(z)), "z if z > 0, else α(eᶻ − 1)"],
   gelu: [(z) => z * normal(z), (z) => normal(z) + (z * Math.exp((-z * z) / 2)) / Math.sqrt(2 * Math.PI), "z · Φ(z)"],
   silu: [(z) => z * sigmoid(z), (z) => sigmoid(z) * (1 + z * (1 - sigmoid(z))), "z / (1 + e⁻ᶻ)"],
@@ -66,7 +66,7 @@ export function sentence(name, z, p) {
 
 const LEFT = 34, RIGHT = 322, TOP = 26, BOTTOM = 210, WIDTH = 330, HEIGHT = 248;
 const PARAMETERS = {
-  leaky: { key: "a", label: "slope a on the left", min: 0, max: 0.5, step: 0.01, format: (x) => x.toFixed(2) },
+  leaky: { key: "a", label: "slope s on the left", min: 0, max: 0.5, step: 0.01, format: (x) => x.toFixed(2) },
   elu: { key: "alpha", label: "α", min: 0.25, max: 2, step: 0.05, format: (x) => x.toFixed(2) },
   softmax: { key: "temperature", label: "temperature T", min: 0.25, max: 4, step: 0.05, format: (x) => x.toFixed(2) },
 };
@@ -103,12 +103,19 @@ export default {
     const reachable = svg("circle", { r: 18, style: "fill:transparent" });
     const dot = svg("circle", { r: 7, style: "fill:var(--orange);stroke:var(--paper);stroke-width:2" });
     const handle = cv.draggable(svg("g", {}, reachable, dot), {
-      label: "Input z: drag it, or use the arrow keys",
+      label: "Input z: drag it, or use the arrow keys, Home and End",
       unit: () => Math.max((values.drawing.getBoundingClientRect().width / WIDTH) * (RIGHT - LEFT) / (20 * REACH), 1),
       move(dx) {
         model.set("z", Math.min(REACH, Math.max(-REACH, Math.round(10 * (+model.get("z") + dx / 10)) / 10)));
         model.save_changes();
       },
+    });
+    handle.addEventListener("keydown", (event) => { // a slider's keys for both ends
+      const end = { Home: -REACH, End: REACH }[event.key];
+      if (end === undefined) return;
+      event.preventDefault();
+      model.set("z", end);
+      model.save_changes();
     });
     values.drawing.append(handle);
 

@@ -46,6 +46,16 @@ export function format(x) {
 }
 const factor = (x) => (x < 0 ? `(${format(x)})` : format(x));
 
+// A button that has nothing to do keeps the keyboard's focus: it is not disabled, it says so and ignores presses.
+function actor(label, act) {
+  const button = cv.button(label, () => { if (button.getAttribute("aria-disabled") !== "true") act(); });
+  button.setActive = (active) => {
+    button.setAttribute("aria-disabled", !active);
+    button.style.opacity = active ? "" : 0.55;
+  };
+  return button;
+}
+
 const PLACES = { // center of each box: x, and its row
   reuse: { a: [50, 0], b: [262, 0], u: [208, 1], f: [104, 2] },
   neuron: { w: [50, 0], x: [165, 0], b: [280, 0], u: [108, 1], z: [190, 2], f: [190, 3] },
@@ -70,10 +80,9 @@ export default {
     const go = (step) => () => {
       model.set("step", step(now()));
       model.save_changes();
-      if (document.activeElement?.disabled || document.activeElement === document.body) (now() ? back : next).focus();
     };
-    const first = cv.button("Start", go(() => 0)), back = cv.button("◀ Back", go((i) => i - 1));
-    const next = cv.button("Next ▶", go((i) => i + 1)), end = cv.button("End", go(last));
+    const first = actor("Start", go(() => 0)), back = actor("◀ Back", go((i) => i - 1));
+    const next = actor("Next ▶", go((i) => i + 1)), end = actor("End", go(last));
     const buttons = html("div", { role: "group", "aria-label": "steps", style: "display:flex;flex-wrap:wrap;gap:.4rem" },
       first, back, next, end);
     controls.append(cv.select(model, { key: "graph", label: "expression", options: TITLES }), ...Object.values(sliders),
@@ -150,8 +159,8 @@ export default {
       const assign = Boolean(model.get("assign")), { steps, slopes } = trace(name, inputs, assign);
       const right = trace(name, inputs, false).steps.at(-1).grads, index = now(), step = steps[index];
       const finished = index === steps.length - 1, wrong = (node) => finished && Math.abs(step.grads[node] - right[node]) > 1e-9;
-      first.disabled = back.disabled = index === 0;
-      next.disabled = end.disabled = finished;
+      for (const button of [first, back]) button.setActive(index > 0);
+      for (const button of [next, end]) button.setActive(!finished);
 
       const passed = steps.slice(0, index + 1), seeded = passed.some(({ pass }) => pass === "seed");
       const shareOf = (node, i) => passed.find((s) => s.pass === "backward" && s.node === node)?.shares[i].share;

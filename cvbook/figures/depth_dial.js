@@ -88,7 +88,7 @@ export default {
       const said = sentence(activation, init, mine);
       drawing.setAttribute("aria-label", `Bars on a logarithmic axis. ${said}`);
       caption.textContent = `Logarithmic axis: equal steps are equal factors. ${bars[0] < LITTLE ? "Yellow: less than a thousandth. " : ""}` +
-        (other ? `Lines: ${titled(...compare.split(" "))}.` : "");
+        (other ? `Thick lines: ${titled(...compare.split(" "))}.` : "");
       readout.textContent = said + (other ? ` With ${titled(...compare.split(" "))} it would be ${number(other[0] / other[depth - 1])} times.` : "");
     }
     for (const key in start) model.on("change:" + key, draw);

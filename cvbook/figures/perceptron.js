@@ -55,6 +55,16 @@ export function region(weights, low, high) {
   return polygon;
 }
 
+// A button that has nothing to do keeps the keyboard's focus: it is not disabled, it says so and ignores presses.
+function actor(label, act) {
+  const button = cv.button(label, () => { if (button.getAttribute("aria-disabled") !== "true") act(); });
+  button.setActive = (active) => {
+    button.setAttribute("aria-disabled", !active);
+    button.style.opacity = active ? "" : 0.55;
+  };
+  return button;
+}
+
 const SIDE = 300, PLANE = 200;
 const show = (x) => String(Math.round(100 * x) / 100).replace("-", "−");
 const pair = (x) => `(${show(x[0])}, ${show(x[1])})`;
@@ -67,22 +77,20 @@ export default {
     let points, history, mistakes, start, chosen, moved;
 
     // --- controls
-    const step = cv.button("Correct the mistake", () => {
+    const step = actor("Correct the mistake", () => {
       const i = nextMistake(points, history.at(-1), start);
       history.push(corrected(history.at(-1), points[i]));
       mistakes.push(i);
       start = i + 1;
       draw();
-      if (step.disabled) back.focus();
     });
-    const back = cv.button("Back", () => {
+    const back = actor("Back", () => {
       history.pop();
       start = mistakes.pop();
       draw();
-      if (back.disabled) step.focus();
     });
-    const again = cv.button("Weights to zero", () => { fresh([0, 0, 0]); draw(); step.focus(); });
-    const home = cv.button("Points back", () => { load(); step.focus(); });
+    const again = actor("Weights to zero", () => { fresh([0, 0, 0]); draw(); });
+    const home = actor("Points back", load);
     const flip = cv.button("", () => { points[chosen][2] = 1 - points[chosen][2]; changed(); });
     controls.append(
       cv.select(model, { key: "data", label: "Learn", options: ["AND", "OR", "XOR", ["free", "a free set"]] }),
@@ -102,7 +110,7 @@ export default {
     const list = html("table", { style: "border-collapse:collapse;font-size:14px;font-variant-numeric:tabular-nums" });
     const panel = (node, width, text) => html("figure", { style: `width:${width}px;max-width:100%` }, node, html("figcaption", {}, text));
     picture.append(panel(plane, SIDE, "Pixel 1 across, pixel 2 up. Shaded: the neuron answers 1"),
-      panel(path, PLANE, "w₁ across, w₂ up. Orange: the last correction"), html("div", { style: "flex:1 1 11rem" }, list));
+      panel(path, PLANE, "w₁ across, w₂ up. Blue: the weights. Orange: the last correction"), html("div", { style: "flex:1 1 11rem" }, list));
 
     const arrow = (x1, y1, x2, y2, color, id) => svg("line", { x1, y1, x2, y2, stroke: color, "stroke-width": 2.5,
       "marker-end": `url(#${marker}${id})` });
@@ -187,9 +195,9 @@ export default {
       drawPlane(weights, wrong);
       drawPath(weights);
       drawList(period);
-      step.disabled = wrong < 0;
-      back.disabled = again.disabled = n === 0;
-      home.disabled = !moved;
+      step.setActive(wrong >= 0);
+      for (const button of [back, again]) button.setActive(n > 0);
+      home.setActive(moved);
       flip.textContent = `Flip class of ${pair(points[chosen])}`;
       const count = `${n} ${n === 1 ? "correction" : "corrections"}.`, parts = [];
       if (wrong < 0) parts.push(`${count} Every point is right: this line separates the classes, and the rule has nothing more to do.`);

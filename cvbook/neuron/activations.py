@@ -2,7 +2,9 @@
 
 Every function takes a floating-point tensor of any shape and works on each number alone; the last one, `softmax`, turns
 whole vectors into probabilities. ``NAME_derivative`` is the slope by z at the same z; at a kink it is what torch takes.
-Values equal torch's namesakes. For reading: in networks use torch's, which are faster and differentiate themselves.
+Values equal torch's namesakes up to rounding: tanh of a tiny z, for example, rounds to 0 here. For reading: in networks
+use torch's, which are faster and the only ones to differentiate by autograd. Through the formulas here, sigmoid, tanh
+and silu have NaN for a gradient where exp(-z) becomes infinite (in float32 below z = -89, tanh below -45).
 
 "Saturates" means: the slope goes to zero out there. "Zero-centered" means: outputs are as often negative as positive
 when inputs are, because the function is odd.
@@ -14,6 +16,8 @@ import math
 
 import torch
 from torch import Tensor
+
+from cvbook._arguments import floating, number
 
 __all__ = [
     "elu", "elu_derivative", "gelu", "gelu_derivative", "leaky_relu", "leaky_relu_derivative", "linear",
@@ -157,7 +161,9 @@ def elu(z: Tensor, alpha: float = 1.0) -> Tensor:
     >>> elu(torch.tensor([-1000.0, 0.0, 3.0]), alpha=2.0)
     tensor([-2.,  0.,  3.])
     """
-    return torch.where(_checked(z) > 0, z, alpha * torch.expm1(z.clamp(max=0)))
+    return torch.where(
+        _checked(z) > 0, z, alpha * torch.expm1(torch.where(z > 0, 0, z))
+    )  # far to the right, exp is inf
 
 
 def elu_derivative(z: Tensor, alpha: float = 1.0) -> Tensor:
@@ -210,13 +216,19 @@ def softmax(z: Tensor, dim: int = -1, temperature: float = 1.0) -> Tensor:
         dim: the axis whose numbers will add up to 1.
         temperature: T > 0; below 1 sharpens the choice, above 1 evens it out.
 
+    Raises:
+        TypeError: if the scores are no floating-point tensor, or the temperature is no number.
+        ValueError: if the temperature is not positive, or ``dim`` has no scores.
+
     >>> softmax(torch.tensor([[1e4, 1e4, -torch.inf], [0.0, 0.0, 0.0]]))
     tensor([[0.5000, 0.5000, 0.0000],
             [0.3333, 0.3333, 0.3333]])
     """
-    if temperature <= 0:
+    if not number("temperature", temperature) > 0:  # not: true for NaN too
         raise ValueError(f"expected temperature > 0, got {temperature}; for the limit 0, use argmax")
-    e = torch.exp((_checked(z) - z.amax(dim, keepdim=True)) / temperature)
+    if _checked(z).ndim and not z.size(dim):
+        raise ValueError(f"expected scores along dim={dim}, got shape {tuple(z.shape)}; give at least one")
+    e = torch.exp((z - z.amax(dim, keepdim=True)) / temperature)
     return e / e.sum(dim, keepdim=True)
 
 
@@ -239,7 +251,7 @@ def _normal_cdf(z: Tensor) -> Tensor:
 
 def _per_channel(weight: Tensor, z: Tensor) -> Tensor:
     channels = z.shape[1] if z.ndim > 1 else 1
-    if weight.ndim != 1 or len(weight) not in (1, channels):
+    if floating("weight", weight).ndim != 1 or len(weight) not in (1, channels):
         raise ValueError(
             f"expected a weight of shape (1,) or ({channels},), got {tuple(weight.shape)}; one per channel"
         )

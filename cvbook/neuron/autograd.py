@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 
+from cvbook._arguments import number, real
+
 __all__ = ["Value"]
 
 
@@ -27,7 +29,7 @@ class Value:
     __slots__ = ("data", "edges", "grad", "op")
 
     def __init__(self, data: float, edges: tuple[tuple[Value, float], ...] = (), op: str = "") -> None:
-        self.data, self.grad, self.edges, self.op = float(data), 0.0, edges, op
+        self.data, self.grad, self.edges, self.op = number("data", data), 0.0, edges, op
 
     def __repr__(self) -> str:
         return f"Value({self.data:g}, grad={self.grad:g})"
@@ -41,30 +43,30 @@ class Value:
         return Value(self.data * other.data, ((self, other.data), (other, self.data)), "*")
 
     def __pow__(self, n: float) -> Value:
-        if isinstance(n, Value):
-            raise TypeError("expected a plain number as exponent, got a Value; write a**b as (b * a.log()).exp()")
-        return Value(self.data**n, ((self, n * self.data ** (n - 1) if n else 0.0),), f"**{n:g}")
+        x, n = self.data, number("the exponent", n, "for a Value b, write (b * a.log()).exp()")
+        y, slope = real(f"({x:g})**{n:g}", lambda: (x**n, n * x ** (n - 1) if n else 0.0))
+        return Value(y, ((self, slope),), f"**{n:g}")
 
     def exp(self) -> Value:
-        y = math.exp(self.data)
+        y, _ = real(f"exp({self.data:g})", lambda: (math.exp(self.data), 0.0))
         return Value(y, ((self, y),), "exp")
 
     def log(self) -> Value:
-        return Value(math.log(self.data), ((self, 1 / self.data),), "log")
+        y, slope = real(f"log({self.data:g})", lambda: (math.log(self.data), 1 / self.data))
+        return Value(y, ((self, slope),), "log")
 
     def tanh(self) -> Value:
         y = math.tanh(self.data)
         return Value(y, ((self, 1 - y * y),), "tanh")
 
     def sigmoid(self) -> Value:
-        y = 0.5 + 0.5 * math.tanh(0.5 * self.data)  # equals 1 / (1 + exp(-x)) and never overflows
+        y = math.exp(min(self.data, 0.0)) / (1 + math.exp(-abs(self.data)))  # 1 / (1 + exp(-x)), without overflow
         return Value(y, ((self, y * (1 - y)),), "sigmoid")
 
     def relu(self) -> Value:
         return Value(max(self.data, 0.0), ((self, float(self.data > 0)),), "relu")
 
-    # what follows needs no derivative of its own
-    __radd__, __rmul__ = __add__, __mul__
+    __radd__, __rmul__ = __add__, __mul__  # these and what follows need no derivative of their own
     __neg__ = lambda self: self * -1.0  # noqa: E731
     __sub__ = lambda self, other: self + -_value(other)  # noqa: E731
     __rsub__ = lambda self, other: -self + other  # noqa: E731
@@ -80,21 +82,19 @@ class Value:
                 order.append(value)
             elif value not in seen:
                 seen.add(value)
-                todo.append((value, True))
-                todo.extend((operand, False) for operand, _ in value.edges)
+                todo += [(value, True), *((operand, False) for operand, _ in value.edges)]
         return order
 
     def backward(self) -> None:
         """Add d self / d leaf to the ``grad`` of every leaf; the grads in between are those of this call alone."""
         order = self.ancestors()
-        for value in order:
-            if value.edges:
-                value.grad = 0.0
+        for value in (value for value in order if value.edges):
+            value.grad = 0.0
         self.grad += 1.0
         for value in reversed(order):  # a value comes after everything that uses it, so its grad is complete
             for operand, slope in value.edges:
                 operand.grad += slope * value.grad
 
 
-def _value(number: Value | float) -> Value:
-    return number if isinstance(number, Value) else Value(number)
+def _value(x: Value | float) -> Value:
+    return x if isinstance(x, Value) else Value(x)

@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cvbook._arguments import floating, tensor, whole
+
 __all__ = ["ACTIVATIONS", "INITIALIZATIONS", "default_std", "gradient_norms", "he_std", "mlp", "xavier_std"]
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "relu": nn.ReLU}
@@ -29,7 +31,7 @@ def xavier_std(fan_in: int, fan_out: int) -> float:
     >>> xavier_std(100, 100)
     0.1
     """
-    return math.sqrt(2 / (_positive(fan_in) + _positive(fan_out)))
+    return math.sqrt(2 / (_positive("fan_in", fan_in) + _positive("fan_out", fan_out)))
 
 
 def he_std(fan_in: int) -> float:
@@ -40,7 +42,7 @@ def he_std(fan_in: int) -> float:
     >>> he_std(200)
     0.1
     """
-    return math.sqrt(2 / _positive(fan_in))
+    return math.sqrt(2 / _positive("fan_in", fan_in))
 
 
 def default_std(fan_in: int) -> float:
@@ -49,7 +51,7 @@ def default_std(fan_in: int) -> float:
     >>> round(default_std(100), 4)
     0.0577
     """
-    return math.sqrt(1 / (3 * _positive(fan_in)))
+    return math.sqrt(1 / (3 * _positive("fan_in", fan_in)))
 
 
 def mlp(widths: Sequence[int], *, activation: str = "relu", init: str = "default") -> nn.Sequential:
@@ -67,14 +69,18 @@ def mlp(widths: Sequence[int], *, activation: str = "relu", init: str = "default
         A network that maps ``(B, ...)`` with ``widths[0]`` numbers in each row to ``(B, widths[-1])`` logits.
 
     Raises:
-        ValueError: if a name is unknown, or fewer than two widths are given.
+        TypeError: if the widths are no list of whole numbers.
+        ValueError: if a name is unknown, a width is below 1, or fewer than two are given.
 
     >>> net = mlp([784, 128, 10], init="he")
     >>> net(torch.zeros(5, 1, 28, 28)).shape, sum(p.numel() for p in net.parameters())
     (torch.Size([5, 10]), 101770)
     """
+    if isinstance(widths, str) or not hasattr(widths, "__len__"):
+        raise TypeError(f"expected widths as a list of ints, got {widths!r:.60}; for example [784, 128, 10]")
+    widths = [_positive("each width", width) for width in widths]
     if len(widths) < 2:
-        raise ValueError(f"expected at least two widths, inputs and outputs, got {list(widths)}")
+        raise ValueError(f"expected at least two widths, inputs and outputs, got {widths}; for example [784, 128, 10]")
     if activation not in ACTIVATIONS:
         raise ValueError(f"expected an activation among {', '.join(ACTIVATIONS)}, got {activation!r}")
     if init not in INITIALIZATIONS:
@@ -96,29 +102,44 @@ def gradient_norms(model: nn.Sequential, images: Tensor, labels: Tensor) -> list
     The gradient by a layer's weights is this gradient times the layer's input, so what vanishes here vanishes there.
 
     Args:
-        model: layers in a row, as `mlp` makes them.
-        images: ``(B, ...)``, what the model takes.
+        model: layers in a row, as `mlp` makes them; one that works in place may follow a linear layer.
+        images: ``(B, ...)`` float, what the model takes; at least one.
         labels: ``(B,)`` int64.
 
     Returns:
         One number for each linear layer, the last one included. Squares are added in float64: in float32 those of a
         gradient of 1e-23 would already be 0.
 
+    Raises:
+        TypeError: if the model is no `torch.nn.Sequential`, or the images are no floating-point tensor.
+        ValueError: if the model has no linear layer, or parts that hold layers themselves, or there are no images.
+
     >>> _ = torch.manual_seed(0)
     >>> norms = gradient_norms(mlp([4, 9, 9, 3], activation="sigmoid"), torch.ones(2, 4), torch.tensor([0, 2]))
     >>> len(norms), norms[0] < norms[1] < norms[2]
     (3, True)
     """
+    if not isinstance(model, nn.Sequential):
+        raise TypeError(f"expected layers in an nn.Sequential, got {type(model).__name__}; put them into one")
+    if held := [type(layer).__name__ for layer in model if next(layer.children(), None) is not None]:
+        raise ValueError(f"expected single layers in a row, got a {held[0]} that holds others; unpack it")
+    if not any(isinstance(layer, nn.Linear) for layer in model):
+        raise ValueError("expected at least one nn.Linear in the model, got none; add one")
+    if not len(floating("images", images)) or len(images) != len(tensor("labels", labels)):
+        raise ValueError(
+            f"expected images and one label for each, got {len(images)} and {len(labels)}; see how they were selected"
+        )
     x, sums = images, []
     for layer in model:
         x = layer(x)
         if isinstance(layer, nn.Linear):
             sums.append(x)
+            x = x.clone()  # the next layer may work in place, which would make the sums its outputs
     gradients = torch.autograd.grad(F.cross_entropy(x, labels), sums)
     return [gradient.double().norm().item() for gradient in gradients]
 
 
-def _positive(fan: int) -> int:
-    if fan < 1:
-        raise ValueError(f"expected at least one input and one output, got {fan}")
+def _positive(name: str, fan: int) -> int:
+    if (fan := whole(name, fan)) < 1:
+        raise ValueError(f"expected at least one input and one output, got {fan}; use a positive int for {name}")
     return fan

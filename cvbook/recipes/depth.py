@@ -2,7 +2,7 @@
 
 Run: ``python -m cvbook.recipes.depth`` (360 networks, 0.3 to 3 s each on one busy CPU core). It stores ``depth``: the
 accuracy of every network on images that chose the rate, and on the test images. A run that diverges counts as it is
-then: it names one class for all images.
+then; where its outputs are NaN, they count as misses.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def network(activation: str, init: str, depth: int, *, seed: int) -> nn.Sequenti
 
 
 def train(model: nn.Module, images: Tensor, labels: Tensor, *, optimizer: str, rate: float, seed: int) -> None:
-    """Four passes in batches of 64, with `fit`'s one-cycle schedule; ``"sgd"`` is plain, without momentum."""
+    """Four passes in batches of 64, with `fit`'s one-cycle schedule, which gives ``"sgd"`` its momentum."""
     make: Callable[[Any], torch.optim.Optimizer] | None = None  # AdamW
     if optimizer == "sgd":
         make = functools.partial(torch.optim.SGD, lr=rate)

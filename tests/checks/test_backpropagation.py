@@ -210,7 +210,8 @@ def test_engine_rejects_zeros_and_other_slips() -> None:
 
 def test_engine_not_attempted() -> None:
     for stub in ({"__pow__": lambda self, n: None}, {"relu": lambda self: ...}):
-        assert check.engine(type("Stub", (Mine,), stub)).state == "not attempted"
+        verdict = check.engine(type("Stub", (Mine,), stub))
+        assert verdict.message == f"still empty: {next(iter(stub))}"
     assert check.engine(None).state == "not attempted"
 
 
@@ -265,7 +266,9 @@ def test_slopes_names_the_mistake(name: str, wrong: Callable[..., Tensor], messa
 def test_slopes_not_attempted_or_incomplete() -> None:
     assert check.slopes(lambda x, a, alpha: None).state == "not attempted"
     assert check.slopes(lambda x, a, alpha: in_formulas(x, a, alpha) | {"ELU": None}).state == "not attempted"
-    rejected(check.slopes(lambda x, a, alpha: {"tanh": 1 - x.tanh() ** 2}), "keys tanh, sigmoid, PReLU, ELU")
+    verdict = check.slopes(lambda x, a, alpha: {"tanh": 1 - x.tanh() ** 2})
+    assert verdict.message == "still empty: sigmoid, PReLU, ELU"
+    rejected(check.slopes(lambda x, a, alpha: [1, 2, 3, 4]), "keys 'tanh', 'sigmoid', 'PReLU', 'ELU'")
 
 
 # --- Two losses after a sigmoid
@@ -405,3 +408,19 @@ def test_step_sizes() -> None:
     rejected(check.step_sizes(best | {"float64": 2}), "best in the other precision")
     rejected(check.step_sizes(best | {"float64": 12}), "rounding still dominates")
     rejected(check.step_sizes({"float32": 0, "float64": 0}), "too coarse")
+    for h in (1e-2, -2, 13, 2.5):
+        rejected(check.step_sizes(best | {"float32": h}), "a whole number from 0 to 12")
+    assert check.step_sizes(best | {"float64": None}).message == "still empty: float64"
+
+
+def test_step_sizes_says_what_kind_of_answer_it_wants() -> None:
+    for answer in ([2, 5], (2, 5), 2):
+        rejected(check.step_sizes(answer), "expected a dictionary with the keys 'float32', 'float64', got")
+    rejected(check.step_sizes({"float32": "2", "float64": "5"}), "expected a number for float32, got '2'")
+    rejected(check.step_sizes({"float32": math.nan, "float64": 5}), "expected a finite number for float32")
+
+
+def test_diamond_accepts_a_tensor_or_an_array_of_two() -> None:
+    assert check.diamond(lambda a, b: torch.tensor([b + 1, a + 2 * b + 1], dtype=torch.float64)).passed
+    assert check.diamond(lambda a, b: torch.tensor([b + 1, a + 2 * b + 1], dtype=torch.float64).numpy()).passed
+    rejected(check.diamond(lambda a, b: torch.ones(3)), "expected 2 results")

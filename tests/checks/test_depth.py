@@ -40,6 +40,9 @@ def test_empty_tables_are_not_attempted(function: Callable[..., Any]) -> None:
     assert function(dict.fromkeys([*RIGHT, 0, 2, 4])).state == "not attempted"
     assert function({}).state == "not attempted"
     rejects(function(dict.fromkeys([*RIGHT, 0, 2, 4], "many")), "expected a number")
+    half = function(dict.fromkeys([*list(RIGHT)[:2], 0, 2], 50))
+    assert half.state == "not attempted"
+    assert half.message.startswith("still empty: ")
 
 
 def test_factors() -> None:
@@ -229,3 +232,40 @@ def test_shifted() -> None:
     rejects(check.shifted(right | {4: right[2]}), "4 pixels: expected about")
     rejects(check.shifted(right | {0: 85}), "0 pixels: expected about")
     rejects(check.shifted(dict.fromkeys(right, 0)), "0 pixels: expected about")
+
+
+@pytest.mark.parametrize("function", [check.factors, check.shifted])
+def test_tables_must_be_dictionaries(function: Callable[..., Any]) -> None:
+    for answer in ([1.0, 0.7], 3):
+        rejects(function(answer), "expected a dictionary with the keys")
+
+
+def test_leaky_std_wants_a_size_that_can_be_computed_with() -> None:
+    rejects(check.leaky_std(lambda m, n, a: 0.0), "expected a standard deviation above 0, got 0")
+    rejects(check.leaky_std(lambda m, n, a: -1.0), "above 0, got -1")
+    rejects(check.leaky_std(lambda m, n, a: m), "overflow")
+
+
+def test_training_loop_wants_the_model_itself_to_be_trained() -> None:
+    def copied(model, images, labels, epochs, ema):
+        model = copy.deepcopy(model)
+        loop(model, images, labels, epochs, ema)
+        return model
+
+    def forgotten(*arguments):
+        copied(*arguments)
+
+    rejects(check.training_loop(copied), "train it in place, not a copy")
+    for answer in (forgotten, lambda *a: None):
+        verdict = check.training_loop(answer)
+        assert verdict.state == "not attempted"
+        assert "train the model that comes in, not a copy" in verdict.message
+
+
+def test_training_loop_is_not_fooled_by_an_answer_that_changes_the_images() -> None:
+    def one_image(model, images, labels, epochs, ema):
+        images.zero_()
+        labels.zero_()
+        loop(model, images, labels, epochs, ema)
+
+    assert check.training_loop(one_image).state == "wrong"

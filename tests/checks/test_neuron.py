@@ -53,6 +53,8 @@ def test_neuron_accepts() -> None:
         (lambda x, w, b: np.maximum(x @ w[::-1] + b, 0), "expected"),
         (lambda x, w, b: np.maximum(x @ w[:, None] + b, 0), "expected shape (5,)"),
         (lambda x, w, b: np.zeros(len(x)), "everything is zero"),
+        (lambda x, w, b: 1 / (1 + np.exp(-(x @ w + b))), "sigmoid of the sum"),
+        (lambda x, w, b: np.squeeze(np.maximum(x @ w + b, 0)), "expected shape (1,)"),
     ],
 )
 def test_neuron_names_the_mistake(answer: Callable[..., Any], words: str) -> None:
@@ -239,5 +241,39 @@ def test_pairs_names_the_mistake(change: dict[str, Any], words: str) -> None:
 
 def test_pairs_unattempted() -> None:
     assert check.pairs(dict.fromkeys(RIGHT)).state == "not attempted"
-    assert check.pairs({**RIGHT, "accuracy": ...}).state == "not attempted"
+    assert check.pairs({**RIGHT, "accuracy": ...}).message == "still empty: accuracy"
+    assert check.pairs({**RIGHT, "hardest": (None, None)}).message == "still empty: hardest"
+    assert check.pairs({**dict.fromkeys(RIGHT), "hardest": (None, None)}).message.startswith("nothing to check yet")
     rejects(check.pairs({"hardest": ("coat", "shirt")}), "keys")
+
+
+def test_collapse_compares_with_what_it_gave_not_with_what_came_back() -> None:
+    def zeroed(W1: Any, b1: Any, W2: Any, b2: Any) -> Any:
+        for part in (W1, b1, W2, b2):
+            part.zero_()
+        return W2 @ W1, W2 @ b1 + b2
+
+    def in_place(W1: Any, b1: Any, W2: Any, b2: Any) -> Any:
+        return W2 @ W1, b2.add_(W2 @ b1)
+
+    rejects(check.collapse(zeroed), "everything is zero")
+    assert check.collapse(in_place).passed
+
+
+def test_parameters_accepts_numpys_numbers() -> None:
+    assert check.parameters(lambda w: np.sum([(a + 1) * b for a, b in itertools.pairwise(w)])).passed
+    rejects(check.parameters(lambda w: torch.ones(2)), "expected a number for [7, 3]")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"accuracy": float("nan")}, "finite number for the accuracy"),
+        ({"accuracy": "69"}, "expected a number for the accuracy"),
+        ({"better without": float("nan")}, "finite number"),
+        ({"better without": 13.4}, "in whole numbers, got 13.4"),
+        ({"hardest": [["shirt"], ["pullover"]]}, "expected two names among"),
+    ],
+)
+def test_pairs_wants_numbers(change: dict[str, Any], words: str) -> None:
+    rejects(check.pairs({**RIGHT, **change}), words)

@@ -53,6 +53,7 @@ def test_stub_is_not_attempted_and_crash_is_reported(check):
 def test_stubs_of_numbers_are_not_attempted():
     assert perceptron.three_pixels(None).state == "not attempted"
     assert perceptron.xor_by_hand(None, None, None, None).state == "not attempted"
+    assert perceptron.xor_by_hand([[1, 1], [1, 1]], [-0.5, -1.5], None, None).message == "still empty: output, bias"
     assert perceptron.rule(lambda *a: (None, None)).state == "not attempted"
 
 
@@ -64,17 +65,26 @@ def test_rule():
             v += (label - int(v @ one >= 0)) * one
         return v[:-1], v[-1]
 
-    accepts(perceptron.rule, learn, in_one_vector)
+    def in_the_default_type(x, y, passes):  # zeros of torch's default type fit the examples
+        w, b = torch.zeros(x.shape[1]), 0
+        for one, label in list(zip(x, y.tolist(), strict=True)) * passes:
+            error = label - int(w @ one + b >= 0)
+            w, b = w + error * one, b + error
+        return w, b
+
+    accepts(perceptron.rule, learn, in_one_vector, in_the_default_type)
     for answer, words in [
         (lambda x, y, p: learn(x, y, p, wrong=lambda z, label: True), "correct mistakes only"),
         (lambda x, y, p: learn(x, y, p, sign=-1), "sign is flipped"),
+        (lambda x, y, p: learn(x, y, p, sign=-1, bias=-1), "that of the bias is right"),
         (lambda x, y, p: learn(x, y, p, bias=0), "bias never changes"),
         (lambda x, y, p: learn(x, y, p, batch=True), "whole pass"),
         (lambda x, y, p: learn(x, y, p, wrong=lambda z, label: (z > 0) != bool(label)), "compare with >="),
         (lambda x, y, p: learn(x, y, p, down=0), "is anything subtracted"),
         (lambda x, y, p: learn(x, y, 1), "one pass"),
         (lambda x, y, p: (torch.zeros(x.shape[1]), 0.0), "everything is zero"),
-        (lambda x, y, p: torch.zeros(3), "expected a pair"),
+        (lambda x, y, p: torch.zeros(3), "first 2 numbers, then the bias; got Tensor"),
+        (lambda x, y, p: (*learn(x, y, p), 3), "got 3 values"),
         (lambda x, y, p: (torch.zeros(5), 0.0), "got shape (5,)"),
     ]:
         rejects(perceptron.rule, answer, words)
@@ -221,11 +231,18 @@ def test_averaged():
         rows, _ = trail(x, y, passes)
         return rows.mean(0)[:-1], rows[-1, -1]
 
+    def before(x, y, passes):
+        rows, _ = trail(x, y, passes)
+        return split(torch.cat([0 * rows[:1], rows[:-1]]).mean(0))
+
     accepts(perceptron.averaged, solution, sum_by_survival)
+    assert "are these the sums?" in perceptron.averaged(sum_by_survival).message
+    assert "sums" not in perceptron.averaged(solution).message
     for answer, words in [
         (lambda x, y, p: split(trail(x, y, p)[0][-1]), "last weights"),
         (lambda x, y, p: split(trail(x, y, p)[0][trail(x, y, p)[1]].mean(0)), "mean over the corrections"),
         (frozen_bias, "bias is not"),
+        (before, "before each example is shown"),
         (lambda x, y, p: split(trail(x, y, p)[0][len(x) - 1 :: len(x)].mean(0)), "ends of the passes"),
         (lambda x, y, p: (torch.zeros(x.shape[1]), 0.0), "everything is zero"),
         (lambda x, y, p: (torch.ones(x.shape[1]), 0.0), "for random examples"),

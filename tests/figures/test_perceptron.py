@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from cvbook.figures import Figure
 from cvbook.neuron.perceptron import corrections, predict
 
 Js = Callable[[str], Callable[..., Any]]
@@ -62,3 +63,14 @@ def test_region_is_where_the_neuron_answers_1(js: Js, weights: list[float]) -> N
         if y1 != y2:
             inside ^= crosses & (x[:, 0] < x1 + (x[:, 1] - y1) / (y2 - y1) * (x2 - x1))
     assert torch.equal(inside, predict(x, torch.tensor(weights[:2], dtype=torch.float32), weights[2]))
+
+
+def test_a_button_that_has_nothing_to_do_keeps_the_focus(browser: Any) -> None:
+    page = browser.new_page()
+    page.set_content(Figure("perceptron", "Four points and a neuron that learns to separate them.")._repr_html_())
+    page.get_by_role("button", name="Correct the mistake").focus()
+    for _ in range(14):  # three more than AND needs
+        page.keyboard.press("Enter")
+    assert page.locator(".cv-readout").inner_text().startswith("11 corrections. Every point is right")
+    assert page.evaluate("document.activeElement.textContent") == "Correct the mistake"
+    page.close()

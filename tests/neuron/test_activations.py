@@ -70,6 +70,31 @@ def test_shape_and_dtype_stay_and_far_away_nothing_is_nan(functions: tuple[Funct
         torch.testing.assert_close(ours(z), theirs(z))
 
 
+def _gradient(function: Function, z: float, dtype: torch.dtype = torch.float32) -> float:
+    x = torch.tensor([z], dtype=dtype, requires_grad=True)
+    return torch.autograd.grad(function(x).sum(), x)[0].item()
+
+
+def test_where_autograd_through_the_formulas_fails_is_what_the_module_says() -> None:
+    nan = {name for name, (ours, _, _) in EACH.items() if name != "step" and math.isnan(_gradient(ours, -1e4))}
+    doc = " ".join(act.__doc__.split())
+    assert nan == {"sigmoid", "tanh", "silu"}
+    assert "sigmoid, tanh and silu have NaN for a gradient" in doc
+    assert "in float32 below z = -89, tanh below -45" in doc
+    for name, edge in (("sigmoid", -89), ("silu", -89), ("tanh", -45)):
+        assert math.isnan(_gradient(EACH[name][0], edge))
+        assert math.isfinite(_gradient(EACH[name][0], edge + 1))
+    tiny = torch.tensor([1e-8])
+    assert act.tanh(tiny) == 0 != torch.tanh(tiny)
+    assert "up to rounding: tanh of a tiny z, for example, rounds to 0" in doc
+
+
+@pytest.mark.parametrize("alpha", [1.0, 1.7])
+def test_autograd_through_elu_has_torchs_slopes_also_at_the_kink(alpha: float) -> None:
+    for z in (-200.0, -1.0, 0.0, 1.0, 200.0):
+        assert _gradient(lambda x: act.elu(x, alpha), z) == _gradient(lambda x: F.elu(x, alpha), z)
+
+
 @pytest.mark.parametrize("shape", [(5,), (4, 3), (2, 3, 4, 5)])
 def test_prelu_learns_one_slope_or_one_for_each_channel(shape: tuple[int, ...]) -> None:
     torch.manual_seed(0)
@@ -162,6 +187,19 @@ def test_errors_say_what_to_do() -> None:
             function(torch.tensor([1, 2]))
     with pytest.raises(ValueError, match=r"expected temperature > 0, got 0; for the limit 0, use argmax"):
         act.softmax(z, temperature=0)
+    with pytest.raises(ValueError, match="expected temperature > 0, got nan"):
+        act.softmax(z, temperature=math.nan)
+    for bad in ("1", None):
+        with pytest.raises(TypeError, match="expected temperature as a number"):
+            act.softmax(z, temperature=bad)  # type: ignore[arg-type]
+    for empty, dim in ((torch.empty(0), -1), (torch.empty(2, 0, 3), 1)):
+        with pytest.raises(ValueError, match=rf"expected scores along dim={dim}, got shape .*; give at least one"):
+            act.softmax(empty, dim)
+    for weight in ([0.1], 0.1):
+        with pytest.raises(TypeError, match="expected weight as a torch tensor, got"):
+            act.prelu(z, weight)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="expected weight with floating-point numbers, got torch.int64"):
+        act.prelu(z, torch.tensor([1]))
     with pytest.raises(ValueError, match=r"weight of shape \(1,\) or \(3,\), got \(2,\); one per channel"):
         act.prelu(z, torch.ones(2))
 

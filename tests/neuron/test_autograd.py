@@ -83,6 +83,16 @@ def test_sigmoid_does_not_overflow() -> None:
         assert Value(x).sigmoid().data == torch.sigmoid(torch.tensor(x, dtype=torch.float64)).item()
 
 
+@pytest.mark.parametrize("x", [-700.0, -40.0, -38.0, -1.5, 0.0, 1.5, 38.0])
+def test_sigmoid_keeps_its_digits_far_out(x: float) -> None:
+    a, t = Value(x), torch.tensor(x, dtype=torch.float64, requires_grad=True)
+    y, s = a.sigmoid(), t.sigmoid()
+    y.backward()
+    s.backward()
+    assert y.data == pytest.approx(s.item(), rel=1e-12, abs=0)
+    assert a.grad == pytest.approx(t.grad.item(), rel=1e-12, abs=1e-300)
+
+
 def test_a_second_backward_adds_to_leaves_as_in_torch() -> None:
     a, b = Value(2), Value(3)
     u = a * b
@@ -135,10 +145,25 @@ def test_ancestors_come_before_what_they_make() -> None:
 
 
 def test_errors_and_names() -> None:
-    with pytest.raises(TypeError, match="plain number as exponent"):
+    with pytest.raises(TypeError, match=r"exponent as a number, got Value\(3, .*; for a Value b, write"):
         Value(2) ** Value(3)  # type: ignore[operator]
-    with pytest.raises(ValueError, match="math domain|positive"):
-        Value(-1).log()
+    for call, what in (
+        (lambda: Value(-1).log(), r"log\(-1\)"),
+        (lambda: Value(0).log(), r"log\(0\)"),
+        (lambda: Value(1000).exp(), r"exp\(1000\)"),
+        (lambda: Value(0) ** -1, r"\(0\)\*\*-1"),
+        (lambda: 1 / Value(0), r"\(0\)\*\*-1"),
+        (lambda: Value(-2) ** 0.5, r"\(-2\)\*\*0\.5"),
+        (lambda: Value(1e200) ** 2, r"\(1e\+200\)\*\*2"),
+        (lambda: -(1 - Value(40).sigmoid()).log(), r"log\(0\)"),  # the cross-entropy of a neuron that is sure
+    ):
+        with pytest.raises(ValueError, match=f"finite real number and slope, got {what}; keep its input"):
+            call()
+    for bad in ("3", None, [1], 10**400, 1j):
+        with pytest.raises(TypeError, match="expected data as a number, got .*; use one float"):
+            Value(bad)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="expected data as a number, got '3'"):
+        Value(1) + "3"  # type: ignore[operator]
     assert repr(Value(2)) == "Value(2, grad=0)"
     assert [(Value(1) + 1).op, Value(1).tanh().op, (Value(4) ** 0.5).op, Value(1).op] == ["+", "tanh", "**0.5", ""]
 

@@ -97,6 +97,18 @@ def test_gradient_norms_equal_those_of_backward(activation: str) -> None:
     assert gradient_norms(net, x, y)[-1] == pytest.approx(last.norm().item())
 
 
+@pytest.mark.parametrize("activation", [nn.ReLU, nn.SiLU, nn.ELU])
+def test_gradient_norms_are_by_the_sums_also_where_activations_work_in_place(activation: type[nn.Module]) -> None:
+    torch.manual_seed(0)
+    layers = [nn.Linear(6, 8), nn.Linear(8, 7), nn.Linear(7, 5)]
+    x, y = torch.randn(9, 6), torch.randint(5, (9,))
+    apart, in_place = (
+        nn.Sequential(*(part for layer in layers for part in (layer, activation(inplace=inplace))))[:-1]
+        for inplace in (False, True)
+    )
+    assert gradient_norms(in_place, x, y) == pytest.approx(gradient_norms(apart, x, y), rel=1e-5)
+
+
 def test_tiny_gradients_are_not_lost() -> None:
     torch.manual_seed(0)
     deep = mlp([20] + [100] * 30 + [5], activation="sigmoid")
@@ -121,6 +133,34 @@ def test_errors_say_what_to_do() -> None:
         mlp([4, 2], activation="gelu")
     with pytest.raises(ValueError, match="expected an initialization among default, xavier, he, got 'lecun'"):
         mlp([4, 2], init="lecun")
+    for widths in ([784, 0], [784, 0, 3], [784, -1, 3]):
+        with pytest.raises(ValueError, match=r"expected at least one input and one output, got .*; use a positive int"):
+            mlp(widths)
+    for widths, what in (([4, 1.5], "1.5"), (["a", "b"], "'a'"), ([4, None], "None")):
+        with pytest.raises(TypeError, match=f"expected each width as a whole number, got {what}"):
+            mlp(widths)  # type: ignore[arg-type]
+    for widths in (None, 5, "43"):
+        with pytest.raises(TypeError, match="expected widths as a list of ints, got"):
+            mlp(widths)  # type: ignore[arg-type]
+    for fan in (math.nan, 1.5, "a", None):
+        with pytest.raises(TypeError, match="expected fan_in as a whole number, got"):
+            he_std(fan)  # type: ignore[arg-type]
     for call in (lambda: he_std(0), lambda: xavier_std(3, 0), lambda: default_std(-1)):
         with pytest.raises(ValueError, match="expected at least one input and one output"):
             call()
+
+
+def test_gradient_norms_refuses_what_it_would_count_wrongly() -> None:
+    x, y = torch.randn(5, 4), torch.arange(5) % 3
+    nested = nn.Sequential(nn.Linear(4, 4), nn.Sequential(nn.ReLU(), nn.Linear(4, 4)), nn.Linear(4, 3))
+    with pytest.raises(ValueError, match="expected single layers in a row, got a Sequential that holds others; unpack"):
+        gradient_norms(nested, x, y)
+    with pytest.raises(ValueError, match="expected at least one nn.Linear"):
+        gradient_norms(nn.Sequential(nn.ReLU()), x, y)
+    with pytest.raises(TypeError, match="expected layers in an nn.Sequential, got Linear"):
+        gradient_norms(nn.Linear(4, 3), x, y)  # type: ignore[arg-type]
+    for images, labels in ((x[:0], y[:0]), (x, y[:3])):
+        with pytest.raises(ValueError, match=r"expected images and one label for each, got \d and \d"):
+            gradient_norms(mlp([4, 3]), images, labels)
+    with pytest.raises(TypeError, match="images with floating-point numbers, got torch.int64"):
+        gradient_norms(mlp([4, 3]), x.long(), y)

@@ -130,12 +130,72 @@ def test_bound_of_and_by_hand() -> None:
     assert mistake_bound(PIXELS.double(), OR, torch.tensor([2.0, 2.0]), torch.tensor(-1.0)) == pytest.approx(27)
 
 
+SMALL = (torch.uint8, torch.int8, torch.int16, torch.int32)
+
+
+@pytest.mark.parametrize("kind", SMALL, ids=str)
+def test_small_integers_do_not_wrap_around(kind: torch.dtype) -> None:
+    assert separable(PIXELS.to(kind), AND)
+    assert not separable(PIXELS.to(kind), XOR)
+    ours, wide = (list(corrections(x * 100, AND)) for x in (PIXELS.to(kind), PIXELS))
+    assert [(w.tolist(), int(b), i) for w, b, i in ours] == [(w.tolist(), int(b), i) for w, b, i in wide]
+    assert mistake_bound(PIXELS.to(kind), AND, torch.tensor([2, 2]).to(kind), -3) == pytest.approx(51)
+    bright = (PIXELS * 100).to(kind)
+    assert predict(bright, torch.tensor([100, 100]).to(kind), -20_000).tolist() == [False, False, False, True]
+
+
+def test_predict_takes_integers_and_floats_together() -> None:
+    expected = [False, False, False, True]
+    assert predict(PIXELS, torch.tensor([2.0, 2.0]), -3).tolist() == expected
+    assert predict(PIXELS.double(), torch.tensor([2.0, 2.0]), torch.tensor([-3])).tolist() == expected
+    large = torch.tensor([[2**24 + 1]])  # odd numbers of this size are no float32
+    assert predict(large, torch.tensor([1]), torch.tensor(-(2**24) - 1)).item()
+    assert not predict(large, torch.tensor([1]), torch.tensor(-(2**24) - 2)).item()
+
+
+def test_the_bound_is_about_a_start_at_zero() -> None:
+    w, b, count = torch.tensor([-60, 40]), 100, 0
+    while (wrong := (predict(PIXELS, w, b) != (AND == 1)).nonzero().flatten()).numel():
+        i = int(wrong[0])
+        sign = 1 if AND[i] else -1
+        w, b, count = w + sign * PIXELS[i], b + sign, count + 1
+    assert count > mistake_bound(PIXELS, AND, torch.tensor([2, 2]), -3)
+    assert "starts at zero" in " ".join(mistake_bound.__doc__.split())
+
+
 def test_errors_say_what_to_do() -> None:
+    numbers = torch.tensor([2, 2])
+    for x in (PIXELS.tolist(), PIXELS.numpy(), None):
+        for call in (
+            lambda x: next(corrections(x, AND)), lambda x: separable(x, AND), lambda x: predict(x, numbers, 0),
+            lambda x: mistake_bound(x, AND, numbers, -3),
+        ):  # fmt: skip
+            with pytest.raises(TypeError, match="expected a torch tensor, got"):
+                call(x)
+    for x in (PIXELS > 0, PIXELS + 0j):
+        with pytest.raises(TypeError, match=r"expected x as integers or floats, got torch\..*; convert"):
+            separable(x, AND)
+    with pytest.raises(TypeError, match="expected y as a torch tensor, got list"):
+        next(corrections(PIXELS, AND.tolist()))
+    for bad in (np.nan, np.inf):
+        with pytest.raises(ValueError, match="expected finite examples"):
+            next(corrections(torch.full((4, 2), bad), AND))
+    with pytest.raises(ValueError, match=r"weights \(D,\), got \(4, 2\) and \(2, 1\)"):
+        predict(PIXELS, numbers[:, None], 0)
+    with pytest.raises(ValueError, match=r"weights \(D,\), got \(4, 2\) and \(3,\)"):
+        mistake_bound(PIXELS, AND, torch.ones(3), 0)
+    with pytest.raises(TypeError, match="expected weights as a torch tensor, got list"):
+        mistake_bound(PIXELS, AND, [2, 2], -3)
+    for bias in ("a", None, torch.ones(2)):
+        with pytest.raises(TypeError, match="expected bias as a number"):
+            predict(PIXELS, numbers, bias)
+    with pytest.raises(ValueError, match="expected examples, got none"):
+        mistake_bound(PIXELS[:0], AND[:0], numbers, -3)
     with pytest.raises(ValueError, match=r"flatten images"):
         next(corrections(torch.zeros(2, 1, 4, 4), torch.zeros(2)))
     with pytest.raises(ValueError, match=r"expected labels 0 and 1, got \[-1, 1\]"):
         next(corrections(PIXELS, 2 * AND - 1))
     with pytest.raises(TypeError, match=r"got torch.float32; use x.long\(\)"):
         separable(PIXELS.float(), AND)
-    with pytest.raises(ValueError, match="fails on number 3"):
+    with pytest.raises(ValueError, match="fails on number 3; train it until no correction is left"):
         mistake_bound(PIXELS, AND, torch.tensor([1, 1]), -2)
