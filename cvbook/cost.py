@@ -123,7 +123,7 @@ def _extent(size: tuple[float, float] | None) -> str:
 def summary(model: nn.Module, input_shape: Sequence[int]) -> Summary:
     """Every layer of a network in the order of execution, with what it costs and what it sees.
 
-    The model runs in ``eval`` mode on tensors without data (device ``meta``), so even a large one takes moments, and
+    The model runs in ``eval`` mode on tensors without data (device ``meta``), so even a large one takes seconds, and
     nothing in it changes. A row stands for a call of a module that has no modules inside. Modules around them get a row
     of their own where they have parameters or matrix products of their own, so that the totals are right.
 

@@ -22,7 +22,9 @@ export const nearest = (axis, value) =>
 export function measured({ shape, data }, { k, m, n, side, groups }) {
   const at = [nearest(KERNELS, k), nearest(CHANNELS, Math.sqrt(m * n)), nearest(SIDES, side)];
   const row = ((at[0] * shape[1] + at[1]) * shape[2] + at[2]) * shape[3], time = (kind) => data[row + KINDS.indexOf(kind)];
-  return { k: KERNELS[at[0]], channels: CHANNELS[at[1]], side: SIDES[at[2]], dense: time("dense"), depthwise: time("depthwise"),
+  const found = { k: KERNELS[at[0]], channels: CHANNELS[at[1]], side: SIDES[at[2]] };
+  const exact = found.k === k && found.channels === m && m === n && found.side === side;
+  return { ...found, exact, row, dense: time("dense"), depthwise: time("depthwise"),
     pointwise: time("pointwise"), separable: time("depthwise") + time("pointwise"), grouped: time(`groups ${groups}`) };
 }
 
@@ -43,6 +45,8 @@ export const LAYERS = {
 const OWN = "your own", MOBILE = [64, 1024].map((n) => ratio(3, n).sum), RESNEXT = 1 / 32;
 const WIDTH = 340, LEFT = 90, RIGHT = 270;
 
+export const timed = (found) => `${found.k}×${found.k}, ${found.channels} → ${found.channels} channels, map ${found.side}×${found.side}`;
+
 export function sentence(layer, whole, found, before) {
   const c = cost(layer), r = ratio(layer.k, layer.n), fewer = c.dense.multiplyAdds / c.separable.multiplyAdds;
   const shrunk = layer.m !== whole.m || layer.side !== whole.side;
@@ -50,9 +54,11 @@ export function sentence(layer, whole, found, before) {
     `${r.depthwise.toFixed(4)} + ${r.pointwise.toFixed(4)} = ${r.sum.toFixed(3)}, so depthwise and pointwise together need ` +
     `${times(fewer)} times fewer multiply-adds than dense. `;
   const faster = found.dense / found.separable;
-  const clock = `Measured: ${times(faster)} times as fast`;
+  const clock = `${found.exact ? "Measured" : `This layer was not timed; the nearest that was, ${timed(found)}`}: ${times(faster)} times as fast`;
+  // Two layers that share an entry of the table, or only lie near one, cannot be compared by it.
+  const both = found.exact && before.exact ? `, measured ${times(before.dense / found.separable)} times as fast` : "";
   const rest = shrunk ? ` Against the dense layer before α and ρ: ${times(cost(whole).dense.multiplyAdds / c.separable.multiplyAdds)} ` +
-    `times fewer multiply-adds, ${times(before.dense / found.separable)} times as fast.` : "";
+    `times fewer multiply-adds${both}.` : "";
   return `${words}${clock}.${rest}`;
 }
 
@@ -73,13 +79,15 @@ export default {
       cv.slider(model, { key: "alpha", label: "width α", min: 0.25, max: 1, step: 0.25 }),
       cv.slider(model, { key: "rho", label: "resolution ρ", min: 4, max: 7, format: (s) => (s === 7 ? "1" : `${s}/7`) }),
     );
+    const reset = cv.button("Reset", () => setAll(start));
+    controls.append(reset);
     controls.style = "display:grid;grid-template-columns:repeat(auto-fill,minmax(136px,1fr))"; // two columns on a phone
     controls.firstChild.style = "grid-column:span 2";
     for (const input of controls.querySelectorAll("input")) input.style = "width:100%";
     const panel = () => {
       const layer = svg("g", {}), drawing = svg("svg", { viewBox: `0 0 ${WIDTH} 104`, role: "img", style: "width:100%" }, layer);
       const caption = html("figcaption", {});
-      picture.append(html("figure", { style: "flex:1 1 300px;min-width:min(100%,420px);max-width:480px" }, drawing, caption));
+      picture.append(html("figure", { style: "flex:1 1 300px;min-width:min(100%,420px);max-width:620px" }, drawing, caption));
       return { layer, drawing, caption };
     };
     const panels = [panel(), panel(), panel(), panel()];
@@ -92,13 +100,14 @@ export default {
       layer.replaceChildren(text(2, 13, title, "start", "font-weight:600"));
       rows.forEach(({ label, parts, words }, i) => {
         const y = 24 + 27 * i;
-        let from = 0;
+        let at = LEFT; // a part of less than two units would not be seen
         layer.append(text(2, y + 14, label));
         for (const [value, color] of parts) {
-          layer.append(rect(x(from), y, Math.max(x(from + value) - x(from), 0.8), 19, `fill:var(${color})`));
-          from += value;
+          const width = value > 0 ? Math.max(x(value) - LEFT, 2) : 0;
+          layer.append(rect(at, y, width, 19, `fill:var(${color})`));
+          at += width;
         }
-        layer.append(text(Math.max(x(from), LEFT) + 5, y + 14, words));
+        layer.append(text(at + 5, y + 14, words));
       });
       layer.append(svg("line", { x1: x(before), x2: x(before), y1: 20, y2: 98, style: "stroke:var(--ink);stroke-dasharray:3 3" }));
       drawing.setAttribute("aria-label", `${title}: ` + rows.map((r) => `${r.label} ${r.words}`).join(", "));
@@ -121,33 +130,38 @@ export default {
       bars(panels[2], "time, measured on one CPU core", clock, Math.max(before.dense, ...all), before.dense);
       panels[0].caption.textContent = "Blue: depthwise. Yellow: pointwise (1×1). Dashed: dense before α and ρ.";
       panels[1].caption.textContent = "ρ moves no bar here: a convolution has the same weights for every map size.";
-      const exact = found.k === layer.k && found.channels === layer.m && layer.m === layer.n && found.side === layer.side;
-      panels[2].caption.textContent = `One image, ${exact ? "this layer" : "nearest layer that was timed"}: ${found.k}×${found.k}, ` +
-        `${found.channels} → ${found.channels}, map ${found.side}×${found.side}.`;
-      const r = ratio(layer.k, layer.n), top = 0.16, x = (v) => 8 + 300 * v / top, g = panels[3].layer;
+      panels[2].caption.textContent = `One image, ${found.exact ? "this layer" : "the nearest layer that was timed"}: ${timed(found)}.`;
+      const r = ratio(layer.k, layer.n), top = r.sum > 0.15 ? 0.4 : 0.16, x = (v) => 8 + 300 * v / top, g = panels[3].layer;
       g.replaceChildren(text(2, 13, "share of the dense cost, magnified", "start", "font-weight:600"),
         rect(x(0), 24, x(r.depthwise) - x(0), 17, "fill:var(--blue)"),
         rect(x(r.depthwise), 24, x(r.sum) - x(r.depthwise), 17, "fill:var(--amber)"),
         rect(x(0), 46, Math.min(x(1 / layer.groups), WIDTH) - x(0), 9, "fill:var(--green)"),
         svg("line", { x1: x(0), x2: x(top), y1: 60, y2: 60, style: "stroke:var(--ink)" }));
-      for (const tick of [0, 0.05, 0.1, 0.15]) {
+      for (const tick of top > 0.2 ? [0, 0.1, 0.2, 0.3, 0.4] : [0, 0.05, 0.1, 0.15]) {
         g.append(svg("line", { x1: x(tick), x2: x(tick), y1: 60, y2: 64, style: "stroke:var(--ink)" }), text(x(tick), 77, String(tick), tick ? "middle" : "start"));
       }
-      g.append(rect(x(MOBILE[1]), 18, x(MOBILE[0]) - x(MOBILE[1]), 42, "fill:none;stroke:var(--ink);stroke-width:1.5"),
-        svg("line", { x1: x(RESNEXT), x2: x(RESNEXT), y1: 42, y2: 60, style: "stroke:var(--ink);stroke-width:2.5" }),
-        text(x(RESNEXT), 97, "ResNeXt: 1/32", "middle"), text(x((MOBILE[0] + MOBILE[1]) / 2), 97, "MobileNet’s layers", "middle"));
+      const framed = layer.k === 3; // MobileNet's kernels are all 3x3
+      if (framed) {
+        g.append(rect(x(MOBILE[1]), 18, x(MOBILE[0]) - x(MOBILE[1]), 42, "fill:none;stroke:var(--ink);stroke-width:1.5"),
+          text(x((MOBILE[0] + MOBILE[1]) / 2), 97, "MobileNet’s layers", "middle"));
+      }
+      g.append(svg("line", { x1: x(RESNEXT), x2: x(RESNEXT), y1: 42, y2: 60, style: "stroke:var(--ink);stroke-width:2.5" }),
+        text(x(RESNEXT), 97, "ResNeXt: 1/32", "middle"));
       panels[3].drawing.setAttribute("aria-label", `One over N is ${r.depthwise.toFixed(4)}, one over k squared ${r.pointwise.toFixed(4)}`);
-      panels[3].caption.textContent = "Blue 1/N, yellow 1/k², green 1/g. The frame spans N = 64 to 1024 at k = 3.";
+      panels[3].caption.textContent = "Blue 1/N, yellow 1/k², green 1/g." + (framed ? " The frame spans N = 64 to 1024." : "");
+      reset.disabled = Object.keys(start).every((key) => String(model.get(key)) === String(start[key]));
       readout.textContent = sentence(layer, whole, found, before);
     }
-    let choosing = false;
-    model.on("change:layer", () => {
-      const chosen = LAYERS[model.get("layer")];
-      if (!chosen) return;
+    let choosing = false; // several values change at once: draw once, and do not call the layer your own
+    function setAll(values) {
       choosing = true;
-      for (const key in chosen) model.set(key, chosen[key]);
+      for (const key in values) model.set(key, values[key]);
       choosing = false;
       draw();
+    }
+    model.on("change:layer", () => {
+      const chosen = LAYERS[model.get("layer")];
+      if (chosen && !choosing) setAll({ ...chosen, alpha: 1, rho: 7 });
     });
     for (const key of sliders) {
       model.on("change:" + key, () => {
@@ -156,7 +170,7 @@ export default {
         draw();
       });
     }
-    for (const key of ["alpha", "rho"]) model.on("change:" + key, draw);
+    for (const key of ["alpha", "rho"]) model.on("change:" + key, () => { if (!choosing) draw(); });
     draw();
   },
 };

@@ -1,5 +1,5 @@
 // Cover a part of a photograph: what does the network answer now? All answers were measured beforehand, on a grid.
-// A photograph is { label, source, names, whole, covered }: whole[k] is the probability of class k for the open picture,
+// A photograph is { label, source, names, whole, covered, start: [row, column] }: whole[k] is the probability of class k for the open picture,
 // covered is an array (rows, columns, classes) with the patch's corner at row i * stride, column j * stride.
 
 // The grid index along one axis for which the patch's middle is nearest to a pixel.
@@ -40,7 +40,8 @@ export default {
     const { controls, picture, readout } = cv.mount(el), { html, svg } = cv;
     const { size, patch, stride } = model.get("geometry"), photos = model.get("photographs");
     for (const photo of Object.values(photos)) photo.covered = cv.array(photo.covered);
-    const start = { photo: Object.keys(photos)[0], row: model.get("row"), column: model.get("column"), heat: false, shown: 0 };
+    const opening = Object.keys(photos)[0], [row, column] = photos[opening].start;
+    const start = { photo: opening, row, column, heat: false, shown: 0 };
     for (const key in start) model.set(key, start[key]);
     const photo = () => photos[model.get("photo")], labels = () => [...photo().names, "all three"];
 
@@ -144,6 +145,7 @@ export default {
         + `${[say(moved(false), "fall"), say(moved(true), "rise")].filter(Boolean).join("; ") || "nothing changes"}. `
         + `All three together: ${percent(before[3])} before, ${percent(now[3])} now.`;
     }
+    model.on("change:photo", () => go(...photo().start)); // where the last patch lay means nothing here
     for (const key in start) model.on("change:" + key, draw);
     draw();
   },

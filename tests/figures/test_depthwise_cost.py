@@ -99,14 +99,27 @@ def test_counts_in_words(js: Callable[[str], Call], x: float, words: str) -> Non
 def test_sentence(js: Callable[[str], Call]) -> None:
     whole = {"k": 3, "m": 512, "n": 512, "side": 14, "groups": 32}
     thin = {**whole, "m": 256, "n": 256}
-    times = {"dense": 4.0, "separable": 2.0}
+    times = {"dense": 4.0, "separable": 2.0, "exact": True}
     said = js("depthwise_cost")("sentence", whole, whole, times, times)
     assert "0.0020 + 0.1111 = 0.113" in said
     assert "8.8 times fewer multiply-adds" in said
     assert said.endswith("Measured: 2.0 times as fast.")
-    said = js("depthwise_cost")("sentence", thin, whole, {"dense": 1.0, "separable": 2.0}, times)
+    said = js("depthwise_cost")("sentence", thin, whole, {**times, "dense": 1.0}, times)
     assert "Measured: 0.5 times as fast." in said
-    assert "35 times fewer multiply-adds, 2.0 times as fast." in said
+    assert "35 times fewer multiply-adds, measured 2.0 times as fast." in said
+
+
+def test_what_was_not_timed_is_not_called_measured(js: Callable[[str], Call]) -> None:
+    whole = {"k": 3, "m": 512, "n": 512, "side": 14, "groups": 32}
+    before = js("depthwise_cost")("measured", packed(), whole)
+    assert before["exact"]
+    for layer in ({**whole, "side": 10}, {**whole, "m": 384, "n": 384}, {**whole, "n": 1024}):
+        found = js("depthwise_cost")("measured", packed(), layer)
+        said = js("depthwise_cost")("sentence", layer, whole, found, before)
+        assert not found["exact"]
+        assert "Measured" not in said
+        assert "not timed; the nearest that was, 3×3, 512 → 512 channels, map 14×14" in said
+        assert "measured" not in said
 
 
 def test_real_layers_are_those_of_the_networks(browser: Any, js: Callable[[str], Call]) -> None:
@@ -170,6 +183,24 @@ def test_a_real_layer_sets_the_sliders_and_a_slider_makes_it_your_own(page: Any)
     choose(page, "inputs", 6)
     assert "64 → 128" in page.inner_text(".cv-readout")
     assert layers.input_value() == "your own"
+
+
+def test_a_real_layer_comes_without_multipliers_and_reset_returns(page: Any) -> None:
+    reset = page.get_by_role("button", name="Reset")
+    assert reset.is_disabled()
+    choose(page, "alpha", 0.5)
+    page.locator("[data-key=layer]").select_option("MobileNet, first")
+    assert page.locator("[data-key=alpha]").input_value() == "1"
+    assert "does not divide" not in page.inner_text(".cv-picture")
+    reset.click()
+    assert "512 → 512 channels, map 14×14" in page.inner_text(".cv-readout")
+    assert reset.is_disabled()
+
+
+def test_the_frame_is_that_of_its_kernel(page: Any) -> None:
+    assert "MobileNet’s layers" in page.inner_text(".cv-picture")
+    choose(page, "kernel", 5)
+    assert "MobileNet’s layers" not in page.inner_text(".cv-picture")
 
 
 def test_groups_that_do_not_divide_are_said_so(page: Any) -> None:

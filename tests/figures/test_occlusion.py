@@ -72,6 +72,7 @@ def page(browser: Any) -> Any:
             "names": [f"{name} {i}" for i in range(3)],
             "whole": [0.4, 0.3, 0.2],
             "covered": rng.random((12, 12, 3)) / 3,
+            "start": [4, 5] if name == "cat" else [7, 2],
         }
         for name in ("cat", "coffee")
     }
@@ -80,8 +81,6 @@ def page(browser: Any) -> Any:
         "A photograph under a patch, and bars of the answers that were measured.",
         geometry={"size": SIZE, "patch": PATCH, "stride": STRIDE},
         photographs=photographs,
-        row=4,
-        column=5,
     )
     page = browser.new_page(viewport={"width": 900, "height": 900})
     page.set_content(figure._repr_html_())
@@ -121,3 +120,4 @@ def test_the_heat_map_has_a_cell_for_each_place_and_a_scale(page: Any) -> None:
     assert page.locator(".cv-picture").inner_html() != before
     page.locator("[data-key=photo]").select_option("coffee")
     assert page.locator("svg text", has_text="coffee 0").is_visible()
+    assert _place(page) == (7, 2)

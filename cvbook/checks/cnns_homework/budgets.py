@@ -213,7 +213,10 @@ def _counted(
                 where = before if not output else H * H if square else H * W
                 total += per_pixel * (where if pixels else 1)
             elif isinstance(layer, nn.MaxPool2d) and pool:
-                H, W = ((n - layer.kernel_size) // layer.stride + 1 for n in (H, W))
+                k, s = layer.kernel_size, layer.stride
+                assert isinstance(k, int)
+                assert isinstance(s, int)
+                H, W = (H - k) // s + 1, (W - k) // s + 1
             elif isinstance(layer, nn.Linear):
                 total += (layer.weight.numel() + _bias(layer) * bias) * linear
         return factor * total
