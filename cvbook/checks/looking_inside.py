@@ -220,7 +220,12 @@ def _covered(
         for left in range(0, W - patch + 1, stride):
             now = x.clone() if restore else now
             part = now[:, :, top : top + patch, left : left + patch]
-            values = {"zero": 0.0, "one": 1.0, "image": x.mean((2, 3), keepdim=True), "grey": part.mean()}
+            values: dict[str, Any] = {
+                "zero": 0.0,
+                "one": 1.0,
+                "image": x.mean((2, 3), keepdim=True),
+                "grey": part.mean(),
+            }
             part[:] = values.get(fill, part.mean((2, 3), keepdim=True))
             row.append(model(now)[0])
         rows.append(torch.stack(row))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock as Reference
 
-from cvbook.checks.verdict import Missing, Wrong, equal, exercise
+from cvbook.checks.verdict import Missing, Wrong, equal, exercise, finite
 
-__all__ = ["basic_block", "convolution_weights", "direction", "input_gradient", "zero_init"]
+__all__ = ["basic_block", "convolution_weights", "input_gradient", "zero_init"]
 
 
 @exercise("The basic block")
@@ -68,17 +68,26 @@ def convolution_weights(answer: Callable[[int], tuple[int, int]]) -> str:
         "biases are counted; in front of batch normalization there are none": (
             lambda c: (18 * c * c + 2 * c, 17 * c * c / 16 + 1.5 * c)
         ),
+        "scales and offsets of normalization are counted; only the convolutions are asked": (
+            lambda c: (18 * c * c + 4 * c, 17 * c * c / 16 + 3 * c)
+        ),
+        "this bottleneck is c wide inside and 4 c outside; here c is outside, and inside are c/4": (
+            lambda c: (18 * c * c, 17 * c * c)
+        ),
         "the two numbers are swapped": lambda c: (17 * c * c / 16, 18 * c * c),
     }
-    sizes = (64, 256, 2048)
-    got = [answer(c) for c in sizes]
-    if any(pair is None or pair is ... or (isinstance(pair, (tuple, list)) and ... in pair) for pair in got):
-        raise NotImplementedError
-    if not all(isinstance(pair, (tuple, list)) and len(pair) == 2 for pair in got):
-        raise Wrong("expected two numbers: of the basic block and of the bottleneck")
-    expected = torch.tensor([[18.0 * c * c, 17.0 * c * c / 16] for c in sizes], dtype=torch.float64)
-    known: dict[str, Callable[[], object]] = {s: functools.partial(_counted, r, sizes) for s, r in traps.items()}
-    equal([[float(x) for x in pair] for pair in got], expected, mistakes=known, what=f"{sizes} channels")
+    got = {c: _pair(answer(c)) for c in (64, 256, 2048)}
+    right = {c: (18.0 * c * c, 17.0 * c * c / 16) for c in got}
+    if got != right:
+        if not any(x for pair in got.values() for x in pair):
+            raise Wrong("everything is zero: return the two numbers")
+        for sentence, rule in traps.items():
+            if all(pair == rule(c) for c, pair in got.items()):
+                raise Wrong(sentence)
+        c = next(c for c in got if got[c] != right[c])
+        which = 0 if got[c][0] != right[c][0] else 1
+        block = ("basic block", "bottleneck")[which]
+        raise Wrong(f"for c = {c}, the {block} has {right[c][which]:.0f} weights in convolutions, not {got[c][which]:.12g}")
     return "right: 18 c² against 17/16 c²; at equal width the bottleneck has 17 times fewer weights"
 
 
@@ -90,41 +99,23 @@ def input_gradient(answer: Callable[..., Any]) -> str:
     return "right: masked once, then two ways back; only the identity hands on exactly what it gets"
 
 
-@exercise("A direction with the filters' lengths")
-def direction(answer: Callable[..., Any]) -> str:
-    """``answer(parameters, generator)`` returns a list of tensors, one for each parameter."""
-    sizes = torch.logspace(-2, 1, 6).view(6, 1, 1, 1)
-    parameters = [sizes * torch.randn(6, 3, 3, 3), torch.ones(6), torch.randn(6), 4 * torch.randn(5, 6), torch.randn(5)]
-    before = [p.clone() for p in parameters]
-    got = [_tensors(answer(parameters, torch.Generator().manual_seed(seed)), parameters) for seed in (1, 1, 2)]
-    if any(not torch.equal(p, b) for p, b in zip(parameters, before, strict=True)):
-        raise Wrong("the parameters themselves are changed; only a direction is asked")
-    for d, p in zip(got[0], parameters, strict=True):
-        if not d.isfinite().all():
-            raise Wrong(f"a direction of shape {tuple(p.shape)} has NaN or infinite values")
-        if p.ndim == 1 and d.any():
-            raise Wrong("vectors (biases, and scale and offset of batch normalization) do not move: zeros for them")
-        if p.ndim > 1:
-            _check_filters(d.double().flatten(1), p.double().flatten(1))
-    if not all(torch.equal(a, b) for a, b in zip(got[0], got[1], strict=True)):
-        raise Wrong("two generators with the same seed give two directions; draw with generator=generator")
-    if all(torch.equal(a, b) for a, b in zip(got[0], got[2], strict=True)):
-        raise Wrong("two generators with different seeds give one direction; draw with generator=generator")
-    return "right: each filter moves by its own length, and vectors stay where they are"
-
-
 @exercise("Start as the identity")
 def zero_init(answer: Callable[[Any], object]) -> str:
     """``answer(blocks)`` changes basic blocks in place so that each computes only ``relu(shortcut(x))``."""
     blocks = [_reference(*case, fresh=True) for case in ((4, 4, 1), (4, 8, 2), (8, 8, 1))]
     before = copy.deepcopy(blocks)
+    parts = list(blocks)
     answer(blocks)
-    changed = {
-        name
-        for block, old in zip(blocks, before, strict=True)
-        for (name, p), q in zip(block.named_parameters(), old.parameters(), strict=True)
-        if not torch.equal(p, q)
-    }
+    if len(blocks) != len(parts) or any(a is not b for a, b in zip(blocks, parts, strict=True)):
+        raise Wrong("the list itself is changed; keep its blocks and change a parameter in each of them")
+    changed = set()
+    for block, old in zip(blocks, before, strict=True):
+        now, then = dict(block.named_parameters()), dict(old.named_parameters())
+        if now.keys() != then.keys():
+            raise Wrong("a block has lost or gained a part; keep all layers and change one kind of parameter")
+        if any(not p.requires_grad for p in now.values()):
+            raise Wrong("a parameter is frozen (requires_grad is False), so it never learns; change its numbers only")
+        changed |= {name for name, p in now.items() if p.shape != then[name].shape or not torch.equal(p, then[name])}
     if not changed:
         raise Missing("nothing to check yet: no parameter of the blocks has changed")
     if any(name.startswith("downsample") for name in changed):
@@ -180,6 +171,18 @@ def _one_gradient(answer: Callable[..., Any], projected: bool) -> None:
         "the mask is taken from the branch alone; the ReLU sees the sum": (
             lambda: pull(branch, upstream * (branch(x) > 0)) + pull(way, upstream * (branch(x) > 0))
         ),
+        "the mask is taken from x; the ReLU sees the sum": (
+            lambda: pull(branch, upstream * (x > 0)) + pull(way, upstream * (x > 0))
+        ),
+        "the mask comes last, at x; the ReLU stands at the output, so mask upstream before it goes back": (
+            lambda: mask * (pull(branch, upstream) + pull(way, upstream))
+        ),
+        "shortcut is never used: with a projection the sum is branch(x) + shortcut(x)": (
+            lambda: pull(branch, upstream * (branch(x) + x > 0)) + upstream * (branch(x) + x > 0)
+        ),
+        "the mask takes x where the sum has shortcut(x)": (
+            lambda: pull(branch, upstream * (branch(x) + x > 0)) + pull(way, upstream * (branch(x) + x > 0))
+        ),
         "1 is added as a number; what the shortcut adds is the gradient that arrives, times 1": (
             lambda: pull(branch, passed) + 1
         ),
@@ -188,8 +191,14 @@ def _one_gradient(answer: Callable[..., Any], projected: bool) -> None:
     equal(got, right, mistakes=known, what=f"a shortcut {'with a projection' if projected else 'without layers'}")
 
 
-def _counted(rule: Callable[[int], tuple[float, float]], sizes: Sequence[int]) -> object:
-    return [rule(c) for c in sizes]
+def _pair(answer: Any) -> tuple[float, float]:
+    if answer is None or answer is ...:
+        raise NotImplementedError
+    try:
+        first, second = answer
+    except (TypeError, ValueError):
+        raise Wrong("expected two numbers: of the basic block and of the bottleneck") from None
+    return finite(first, "the basic block"), finite(second, "the bottleneck")
 
 
 def _reference(channels: int, width: int, stride: int, *, fresh: bool = False) -> Reference:
@@ -210,6 +219,8 @@ def _same_names(mine: nn.Module, theirs: nn.Module, what: str) -> None:
     ours, given = mine.state_dict(), theirs.state_dict()
     for name in given:
         if name not in ours:
+            if name == "downsample.0.weight" and any(key.startswith("downsample") for key in ours):
+                raise Wrong("downsample should be nn.Sequential(convolution, normalization); it is something else")
             if name == "downsample.0.weight":
                 raise Wrong(f"for {what}, the shortcut has another shape than the branch: it needs downsample")
             if name.startswith("downsample.1."):
@@ -221,7 +232,7 @@ def _same_names(mine: nn.Module, theirs: nn.Module, what: str) -> None:
             )
     for name in ours:
         if name not in given:
-            if name.startswith("downsample"):
+            if name.startswith("downsample") and "downsample.0.weight" not in given:
                 raise Wrong(f"for {what}, nothing has to be projected: downsample is None, and x is added as it is")
             if name.endswith("bias"):
                 raise Wrong(f"{name}: in front of batch normalization a convolution needs no bias (bias=False)")
@@ -264,36 +275,3 @@ BLOCK_MISTAKES: dict[str, Callable[[Any, Tensor], Tensor]] = {
     "the projection misses its normalization": lambda b, x: F.relu(_branch(b, x) + b.downsample[0](x)),
     "the second normalization is missing": lambda b, x: F.relu(b.conv2(_inner(b, x)) + _way(b, x)),
 }  # fmt: skip
-
-
-def _tensors(answer: Any, parameters: Sequence[Tensor]) -> list[Tensor]:
-    if answer is None or answer is ...:
-        raise NotImplementedError
-    if not isinstance(answer, Iterable):
-        raise Wrong(f"expected a list of tensors, got {type(answer).__name__}")
-    parts = list(answer)
-    if any(part is None or part is ... for part in parts):
-        raise NotImplementedError
-    if [getattr(d, "shape", None) for d in parts] != [p.shape for p in parameters]:
-        raise Wrong("expected one tensor for each parameter, of the same shape, in the same order")
-    return [d.detach() for d in parts]
-
-
-def _check_filters(d: Tensor, p: Tensor) -> None:
-    """Rows are filters."""
-    wanted, found = p.norm(dim=1), d.norm(dim=1)
-    if not d.any():
-        raise Wrong("the direction is zero everywhere; draw it at random first")
-    if not torch.allclose(found, wanted, rtol=1e-3):
-        if torch.allclose(d.norm(), p.norm(), rtol=1e-3):
-            raise Wrong("the tensor as a whole has the right length; each filter, d[k], should have that of weight[k]")
-        if torch.allclose(found, torch.ones_like(found), rtol=1e-3):
-            raise Wrong("each filter of the direction has length 1; give it the length of the weight's filter")
-        if torch.allclose(found, wanted**2, rtol=1e-3):
-            raise Wrong("each length is squared: divide by the direction's own length and multiply by the filter's")
-        k = int((found / wanted).log().abs().argmax())
-        raise Wrong(f"filter {k} has length {found[k]:.3g}, the weight's filter {wanted[k]:.3g}")
-    if (F.cosine_similarity(d, p).abs() > 0.999).all():
-        raise Wrong("this is the weight itself (or its negative); the direction should be random")
-    if (d >= 0).all():
-        raise Wrong("no number is negative: draw with torch.randn, not torch.rand")

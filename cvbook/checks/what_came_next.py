@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -92,12 +93,9 @@ def separable(answer: Callable[[int, int, int, int], nn.Module]) -> str:
         pixels = expected[2] * expected[3]
         spent = summary(module, (m, 9, 12)).multiply_adds
         if spent != pixels * (k * k * m + m * n):
-            hint = (
-                "the stride belongs to the depthwise step: later it throws away what was computed" if stride > 1 else ""
-            )
-            raise Wrong(
-                f"expected {pixels * (k * k * m + m * n)} multiply-adds for {what}, got {spent}; {hint or 'count'}"
-            )
+            hint = "the stride belongs to the depthwise step: later it throws away what was computed"
+            needed = pixels * (k * k * m + m * n)
+            raise Wrong(f"expected {needed} multiply-adds for {what}, got {spent}; {hint if stride > 1 else 'count'}")
     return "right: look around in each channel, then mix channels at each pixel"
 
 
@@ -288,7 +286,7 @@ def _dense(part: nn.Module) -> bool:
     return isinstance(part, nn.Conv2d) and part.groups == 1 and part.in_channels > 1 and part.kernel_size != (1, 1)
 
 
-def _run(answer: Callable[..., object], *arguments: object) -> object:
+def _run(answer: Callable[..., object], *arguments: Any) -> object:
     """Call the answer; refuse one that changes the tensors it was given."""
     before = [a.clone() if isinstance(a, Tensor) else a for a in arguments]
     result = answer(*arguments)
@@ -299,4 +297,4 @@ def _run(answer: Callable[..., object], *arguments: object) -> object:
 
 def _known(mistakes: dict[str, Any]) -> dict[str, Callable[[], object]]:
     """Results of known mistakes, in the form that `equal` takes."""
-    return {sentence: lambda tensor=tensor: tensor for sentence, tensor in mistakes.items()}
+    return {sentence: partial(torch.as_tensor, result) for sentence, result in mistakes.items()}

@@ -27,14 +27,14 @@ export function cutWords(kept) {
 export function sentence(kept, residual, plain) {
   const n = kept.length, m = kept.filter(Boolean).length, left = 2 ** m;
   return `${cutWords(kept)}: ${left} of ${2 ** n} paths ${left === 1 ? "is" : "are"} left in the residual network, and it gets ` +
-    `${residual.toFixed(1)} % of the test images right. The plain network had one path and gets ${plain.toFixed(1)} %.`;
+    `${residual.toFixed(1)} % of the test images right. The plain network has one path and gets ${plain.toFixed(1)} %.`;
 }
 
 const WIDTH = 340, CELL = 5, ACROSS = 5, NAMES = ["residual", "plain"], COLORS = ["var(--blue)", "var(--orange)"];
 
 export default {
   render({ model, el }) {
-    const start = { kept: [1, 1, 1, 1, 0, 1, 1, 1, 1], stages: [3, 3, 3], sides: [14, 7, 4], seed: 0 };
+    const start = { kept: [1, 1, 1, 1, 1, 1, 1, 1, 1], stages: [3, 3, 3], sides: [14, 7, 4], seed: 0 };
     for (const key in start) if (model.get(key) === undefined) model.set(key, start[key]);
     const { controls, picture, readout } = cv.mount(el), { html, svg } = cv;
     const counts = cv.array(model.get("counts")), tested = +model.get("tested"), stages = model.get("stages"), sides = model.get("sides");
@@ -58,7 +58,7 @@ export default {
     };
     const chain = figure(112, "Blocks of two convolutions, and the shortcuts around them. Click a block to cut it. ▾: the map is halved.");
     const paths = figure(182, "Each square is a path from input to output: at every block it goes through, or around. Lit: alive.");
-    const cloud = figure(214, "Faint: every way to cut, measured. Ringed: yours.");
+    const cloud = figure(214, "Ringed: yours. Faint: every other way to cut as many blocks, or fewer; a column opens when you cut that many.");
     const text = (x, y, words, style = "", anchor = "middle") => svg("text", { x, y, style, "text-anchor": anchor }, words);
     const squares = (list, size) => list.map(([x, y]) => `M${x} ${y}h${size}v${size}h-${size}z`).join("");
 
@@ -98,7 +98,9 @@ export default {
       paths.setAttribute("aria-label", `Paths that are alive: ${counted}.`);
     }
 
+    let opened = 0; // the most blocks cut so far: the answers to larger cuts stay hidden until they are tried
     function drawCloud(index, seed) {
+      opened = Math.max(opened, n - ones(index));
       const left = 34, right = WIDTH - 4, bottom = 168, top = 24, step = (right - left) / (n + 1);
       const y = (percent) => bottom - (percent / 100) * (bottom - top);
       cloud.replaceChildren(text(2, 12, "test accuracy in %, by blocks cut", "font-weight:600", "start"));
@@ -111,7 +113,7 @@ export default {
         return [left + step * (n - ones(path) + 0.06 + 0.44 * kind + 0.38 * share), y(accuracy(counts, kind, seed, path, tested))];
       };
       NAMES.forEach((_, kind) => {
-        const dots = lists.flat().map((path) => { const [px, py] = at(kind, path); return `M${px.toFixed(1)} ${py.toFixed(1)}h.01`; });
+        const dots = lists.slice(n - opened).flat().map((path) => { const [px, py] = at(kind, path); return `M${px.toFixed(1)} ${py.toFixed(1)}h.01`; });
         cloud.append(svg("path", { d: dots.join(""), stroke: COLORS[kind], "stroke-width": 2.6, "stroke-linecap": "round", opacity: 0.55 }));
       });
       for (let cut = 0; cut <= n; cut++) cloud.append(text(left + step * (cut + 0.5), bottom + 16, String(cut)));
@@ -122,7 +124,7 @@ export default {
           text(22 + 150 * kind, 207, `${name} ${accuracy(counts, kind, seed, index, tested).toFixed(1)} %`, "font-weight:600", "start"));
       });
       cloud.append(text(right, y(10) - 4, "guessing", "fill:var(--soft)", "end"));
-      cloud.setAttribute("aria-label", `Dots: accuracy of residual and plain network for all ${2 ** n} ways to cut. Chosen: residual ` +
+      cloud.setAttribute("aria-label", `Dots: accuracy of residual and plain network for all ways to cut up to ${opened} of ${n} blocks. Chosen: residual ` +
         `${accuracy(counts, 0, seed, index, tested).toFixed(1)} %, plain ${accuracy(counts, 1, seed, index, tested).toFixed(1)} %.`);
     }
 

@@ -1,6 +1,6 @@
 """Deep plain and residual networks for the lesson "ResNet": trained, taken apart, and their loss in the neighborhood.
 
-``python -m cvbook.recipes.residual`` (ten minutes on a free CPU core) stores ``residual``, a table of everything
+``python -m cvbook.recipes.residual`` (about half an hour on one CPU core) stores ``residual``, a table of everything
 measured, and ``residual_20`` and ``residual_56``, the networks of seed 0 in half precision. Whatever is measured after
 training is measured with weights rounded to half precision, so that it can be measured again with the stored ones.
 """
@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cvbook import weights
+from cvbook._arguments import whole
 from cvbook.cnns.resnet import BasicBlock, ResNet
 from cvbook.data import fashion_mnist
 from cvbook.train import accuracy, fit, warmup_cosine
@@ -29,10 +30,24 @@ SIDE = 1.0  # slices go from -SIDE to SIDE: to a step as long, filter by filter,
 
 
 def network(kind: str, depth: int, *, seed: int = 0) -> ResNet:
-    """``(depth - 2) / 6`` blocks in each of three stages, 8, 16 and 32 wide, for grey images; ``"plain"`` without
-    shortcuts."""
+    """``(depth - 2) / 6`` blocks in each of three stages, 8, 16 and 32 wide, for grey images.
+
+    Where the shape changes, shortcuts are projections (He et al. 2015 pad with zeros there, section 4.2).
+
+    Args:
+        kind: ``"residual"``, or ``"plain"`` for the same layers without shortcuts.
+        depth: layers with weights, projections not counted: 8, 14, 20 and so on.
+        seed: of the weights.
+
+    Raises:
+        ValueError: for another kind, or a depth that is not ``6 n + 2``.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"expected kind to be one of {', '.join(map(repr, KINDS))}, got {kind!r}; use one of them")
+    n, rest = divmod(whole("depth", depth) - 2, 6)
+    if n < 1 or rest:
+        raise ValueError(f"expected a depth of 6 n + 2 layers, got {depth}; use 8, 14, 20 and so on")
     torch.manual_seed(seed)
-    n = (depth - 2) // 6
     return ResNet(
         BasicBlock, (n, n, n), widths=(8, 16, 32), small_images=True, residual=KINDS[kind], num_classes=10,
         in_channels=1,
@@ -40,16 +55,28 @@ def network(kind: str, depth: int, *, seed: int = 0) -> ResNet:
 
 
 def garments(split: str, count: int) -> tuple[Tensor, Tensor]:
-    """The first images, halved to 14x14 pixels so that depth 56 is affordable, and their labels."""
+    """The first images, halved to 14x14 pixels so that depth 56 is affordable, and their labels.
+
+    Raises:
+        ValueError: if the split does not have ``count`` images, or ``count`` is less than 1.
+    """
     images, labels = fashion_mnist(split)
+    if not 1 <= whole("count", count) <= len(images):
+        raise ValueError(f"expected a count from 1 to {len(images)}, got {count}; ask for so many")
     return F.avg_pool2d(images[:count], 2), labels[:count]
 
 
 def train(model: nn.Module, images: Tensor, labels: Tensor, *, epochs: int, seed: int) -> Tensor:
-    """Plain SGD, the rate along half a cosine; returns the training error of each epoch, counted while weights move.
+    """SGD at rate 0.1; returns the training error of each epoch, a share, counted while the weights move.
 
-    There is no momentum: with 0.9 the plain network of depth 56 learned nothing at all at this rate.
+    The rate rises over the first WARMUP of the steps, then falls along half a cosine. There is no momentum: with 0.9
+    the plain network of depth 56 learned nothing at all at this rate. One rate for all depths, tuned for none.
+
+    Raises:
+        ValueError: for less than one epoch.
     """
+    if whole("epochs", epochs) < 1:
+        raise ValueError(f"expected at least 1 epoch, got {epochs}; train for one or more")
     wrong: list[Tensor] = []
 
     def loss(logits: Tensor, target: Tensor) -> Tensor:
@@ -85,7 +112,8 @@ def bypass(block: Any, x: Tensor) -> Tensor:
 def every_subset(model: ResNet, images: Tensor, labels: Tensor) -> Tensor:
     """How many images each of the ``2 ** n`` networks gets right that keep some blocks of ``n`` and bypass the others.
 
-    Bit ``i`` of the index says whether block ``i`` is kept. Subsets that begin alike share what they compute.
+    Bit ``i`` of the index says whether block ``i`` is kept. Subsets that begin alike share what they compute. The
+    model is left in eval mode.
     """
     parts = blocks(model.eval())
     found = torch.zeros(2 ** len(parts), dtype=torch.int32)
@@ -103,7 +131,10 @@ def every_subset(model: ResNet, images: Tensor, labels: Tensor) -> Tensor:
 
 @torch.no_grad()
 def single_deletions(model: ResNet, images: Tensor, labels: Tensor) -> Tensor:
-    """How many images are right without block 0, without block 1, and so on; at last with all blocks."""
+    """How many images are right without block 0, without block 1, and so on; at last with all blocks.
+
+    The model is left in eval mode.
+    """
     parts = blocks(model.eval())
     found = []
     for deleted in range(len(parts) + 1):

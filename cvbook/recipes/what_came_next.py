@@ -40,7 +40,8 @@ def network(width: int, *, separable: bool = False, gated: bool = False) -> nn.S
 
     Args:
         width: channels of the first layer; the last has four times as many.
-        separable: all but the first are depthwise separable.
+        separable: all but the first are depthwise separable; batch normalization and ReLU follow *each* step, so
+            there are more nonlinearities than in the dense network.
         gated: squeeze-and-excitation after each, with a quarter of the channels between its two layers.
 
     >>> network(8)(torch.zeros(2, 1, 28, 28)).shape
