@@ -87,7 +87,9 @@ def convolution_weights(answer: Callable[[int], tuple[int, int]]) -> str:
         c = next(c for c in got if got[c] != right[c])
         which = 0 if got[c][0] != right[c][0] else 1
         block = ("basic block", "bottleneck")[which]
-        raise Wrong(f"for c = {c}, the {block} has {right[c][which]:.0f} weights in convolutions, not {got[c][which]:.12g}")
+        raise Wrong(
+            f"for c = {c}, the {block} has {right[c][which]:.0f} weights in convolutions, not {got[c][which]:.12g}"
+        )
     return "right: 18 c² against 17/16 c²; at equal width the bottleneck has 17 times fewer weights"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -31,11 +30,11 @@ def test_stubs_are_not_attempted() -> None:
 
     for answer in (Empty, Half, lambda *a: None, lambda *a: ..., None):
         assert checks.basic_block(answer).state == "not attempted"
-    for check in (checks.convolution_weights, checks.input_gradient, checks.direction, checks.zero_init):
+    for check in (checks.convolution_weights, checks.input_gradient, checks.zero_init):
         for answer in (lambda *a: None, lambda *a: ..., None):
             assert check(answer).state == "not attempted"
     assert checks.convolution_weights(lambda c: (..., ...)).state == "not attempted"
-    assert checks.direction(lambda p, g: [None for _ in p]).state == "not attempted"
+    assert checks.convolution_weights(lambda c: (None, 1)).state == "not attempted"
 
 
 class Block(nn.Module):
@@ -114,7 +113,21 @@ def test_basic_block_names_missing_and_misshapen_parts() -> None:
             self.norm2 = self.bn2
             del self.bn2
 
+    class Bare(Block):
+        def __init__(self, c, w, s):
+            super().__init__(c, w, s)
+            if self.downsample is not None:
+                self.downsample = self.downsample[0]
+
+    class Biased(Block):
+        def __init__(self, c, w, s):
+            super().__init__(c, w, s)
+            if self.downsample is not None:
+                self.downsample[0] = nn.Conv2d(c, w, 1, stride=s)
+
     rejects(checks.basic_block(Never), "it needs downsample")
+    rejects(checks.basic_block(Bare), "downsample should be nn.Sequential")
+    rejects(checks.basic_block(Biased), "downsample.0.bias: in front of batch normalization")
     rejects(checks.basic_block(Other), "expected a part named bn2")
     rejects(checks.basic_block(lambda c, w, s: Block(c, 2 * w, s)), "should have shape")
     rejects(checks.basic_block(lambda c, w, s: 3), "subclass of nn.Module")
@@ -127,6 +140,7 @@ def test_convolution_weights() -> None:
 
     assert checks.convolution_weights(lambda c: (18 * c**2, 17 * c**2 // 16)).passed
     assert checks.convolution_weights(counted).passed
+    assert checks.convolution_weights(lambda c: torch.tensor([18 * c**2, 17 * c**2 // 16])).passed
     for answer, words in [
         (lambda c: (9 * c * c, 17 * c * c // 16), "two convolutions"),
         (lambda c: (18 * c * c, 13 * c * c // 16), "restores the channels is missing"),
@@ -134,6 +148,12 @@ def test_convolution_weights() -> None:
         (lambda c: (18 * c * c, 9 * c * c // 4 + c * c // 2), "belongs to a pair"),
         (lambda c: (6 * c * c, 11 * c * c // 16), "9 weights for each pair"),
         (lambda c: (18 * c * c + 2 * c, 17 * c * c // 16 + 1.5 * c), "biases"),
+        (lambda c: (18 * c * c + 4 * c, 17 * c * c // 16 + 3 * c), "scales and offsets"),
+        (lambda c: (18 * c * c, 17 * c * c), "4 c outside"),
+        (lambda c: (18 * c * c + 1, 17 * c * c // 16), "for c = 64, the basic block has 73728 weights"),
+        (lambda c: (18 * c * c, c * c), "the bottleneck has 4352 weights in convolutions, not 4096"),
+        (lambda c: (1, 2, 3), "expected two numbers"),
+        (lambda c: ("a", 1), "expected a number for the basic block"),
         (lambda c: (1_179_648, 69_632), "use the argument"),
         (lambda c: (17 * c * c // 16, 18 * c * c), "swapped"),
         (lambda c: (0, 0), "everything is zero"),
@@ -147,6 +167,9 @@ def gradient(branch, shortcut, x, upstream, mistake=""):
     way = x if shortcut is None else shortcut(x)
     f = branch(x)
     seen = f if mistake == "branch mask" else f + way
+    seen = x if mistake == "x mask" else f + x if mistake in ("never", "x in mask") else seen
+    if mistake == "mask last":
+        return gradient(branch, shortcut, x, upstream, "no mask") * (seen > 0)
     g = upstream if mistake == "no mask" else upstream * (seen > 0)
     through = torch.autograd.grad(f, x, upstream if mistake == "branch unmasked" else g)[0]
     if mistake == "branch only":
@@ -154,7 +177,7 @@ def gradient(branch, shortcut, x, upstream, mistake=""):
     if mistake == "number":
         return through + 1
     around = upstream if mistake == "way unmasked" else g
-    if shortcut is not None and mistake != "one":
+    if shortcut is not None and mistake not in ("one", "never"):
         around = torch.autograd.grad(way, x, around)[0]
     return around if mistake == "way only" else through + around
 
@@ -177,6 +200,8 @@ def test_input_gradient_accepts() -> None:
         ("branch unmasked", "the branch is not masked"),
         ("way unmasked", "the shortcut is not masked"), ("branch only", "branch alone"), ("number", "as a number"),
         ("one", "a projection is no identity"), ("way only", "shortcut alone"),
+        ("x mask", "mask is taken from x"), ("mask last", "the mask comes last"), ("never", "shortcut is never used"),
+        ("x in mask", "the mask takes x"),
     ],
 )  # fmt: skip
 def test_input_gradient_names_the_mistake(mistake: str, words: str) -> None:
@@ -186,57 +211,6 @@ def test_input_gradient_names_the_mistake(mistake: str, words: str) -> None:
 def test_input_gradient_wants_its_inputs_back() -> None:
     rejects(checks.input_gradient(lambda b, s, x, u: u.mul_(2)), "in place")
     rejects(checks.input_gradient(lambda b, s, x, u: torch.zeros_like(x)), "everything is zero")
-
-
-def right_direction(parameters, generator):
-    parts = []
-    for p in parameters:
-        d = torch.randn(p.shape, generator=generator)
-        if p.ndim > 1:
-            for row, weight in zip(d, p, strict=True):
-                row *= weight.norm() / row.norm()
-        parts.append(d if p.ndim > 1 else torch.zeros_like(d))
-    return parts
-
-
-def scaled(rule: Callable[..., Any], *, vectors: bool = False, draw: Callable[..., Any] = torch.randn) -> Any:
-    def answer(parameters, generator):
-        parts = [draw(p.shape, generator=generator) for p in parameters]
-        return [d * rule(d, p) if p.ndim > 1 else d * float(vectors) for d, p in zip(parts, parameters, strict=True)]
-
-    return answer
-
-
-def norms(t: torch.Tensor) -> torch.Tensor:
-    return t.flatten(1).norm(dim=1).view(-1, *[1] * (t.ndim - 1))
-
-
-def test_direction_accepts() -> None:
-    assert checks.direction(right_direction).passed
-    assert checks.direction(scaled(lambda d, p: norms(p) / norms(d))).passed
-
-
-@pytest.mark.parametrize(
-    ("answer", "words"),
-    [
-        (scaled(lambda d, p: norms(p) / norms(d), vectors=True), "vectors"),
-        (scaled(lambda d, p: p.norm() / d.norm()), "as a whole"),
-        (scaled(lambda d, p: 1 / norms(d)), "has length 1"),
-        (scaled(lambda d, p: norms(p) ** 2 / norms(d)), "squared"),
-        (scaled(lambda d, p: norms(p)), "the weight's filter"),
-        (scaled(lambda d, p: 1), "the weight's filter"),
-        (scaled(lambda d, p: norms(p) / norms(d), draw=torch.rand), "torch.rand"),
-        (scaled(lambda d, p: 0), "zero everywhere"),
-        (lambda ps, g: [p.clone() if p.ndim > 1 else 0 * p for p in ps], "weight itself"),
-        (lambda ps, g: right_direction(ps, None), "same seed"),
-        (lambda ps, g: right_direction(ps, torch.Generator().manual_seed(5)), "different seeds"),
-        (lambda ps, g: [p.zero_() for p in ps], "themselves are changed"),
-        (lambda ps, g: right_direction(ps, g)[:2], "one tensor for each parameter"),
-        (lambda ps, g: 7, "expected a list"),
-    ],
-)
-def test_direction_names_the_mistake(answer: Any, words: str) -> None:
-    rejects(checks.direction(answer), words)
 
 
 def zero(*names: str, first: int = 0) -> Any:
@@ -268,6 +242,9 @@ def test_zero_init_accepts() -> None:
         (zero("bn2.weight", "downsample.1.weight"), "passes nothing at all"),
         (zero("bn2.weight", first=1), "only 2 of 3"),
         (lambda bs: [nn.init.constant_(b.bn2.weight, 0.5) for b in bs], "no block is"),
+        (lambda bs: [nn.init.zeros_(b.bn2.weight).requires_grad_(False) for b in bs], "frozen"),
+        (lambda bs: bs.clear(), "list itself"),
+        (lambda bs: [setattr(b, "bn2", nn.Identity()) for b in bs], "lost or gained a part"),
         (lambda bs: [(nn.init.zeros_(b.bn2.weight), nn.init.ones_(b.bn2.bias)) for b in bs], "its offset is not"),
     ],
 )

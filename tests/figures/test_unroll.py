@@ -81,6 +81,9 @@ def show(page: Any, **state: Any) -> None:
 def test_a_block_is_cut_by_its_button_by_the_keyboard_and_in_the_picture(page: Any) -> None:
     show(page)
     said = page.locator(".cv-readout")
+    assert said.inner_text().startswith("No block is cut: 512 of 512 paths")
+    assert page.get_by_role("button", name="Put all back").is_disabled()
+    page.get_by_role("button", name="Block 5", exact=True).click()
     assert said.inner_text().startswith("Block 5 is cut: 256 of 512 paths")
     page.get_by_role("button", name="Block 2", exact=True).click()
     assert said.inner_text().startswith("Blocks 2 and 5 are cut: 128 of 512 paths")
@@ -107,10 +110,22 @@ def test_the_numbers_are_those_of_the_table(page: Any) -> None:
     assert page.locator(".cv-readout").inner_text() != said
 
 
-def test_it_fits_a_phone_and_describes_itself(page: Any) -> None:
+def test_what_cuts_cost_is_hidden_until_as_many_are_tried(page: Any) -> None:
+    """The lesson asks for a prediction: the dots must not answer it on opening."""
     show(page)
+    dots = "() => [...document.querySelectorAll('.cv-picture svg')].at(-1).innerHTML.split('h.01').length - 1"
+    assert page.evaluate(dots) == 2  # one for each network with all blocks
+    page.get_by_role("button", name="Block 4", exact=True).click()
+    assert page.evaluate(dots) == 2 * (1 + 9)
+    page.get_by_role("button", name="Block 7", exact=True).click()
+    page.get_by_role("button", name="Put all back").click()
+    assert page.evaluate(dots) == 2 * (1 + 9 + 36)
+
+
+def test_it_fits_a_phone_and_describes_itself(page: Any) -> None:
+    show(page, kept=[1, 1, 1, 1, 0, 1, 1, 1, 1])
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     labels = [svg.get_attribute("aria-label") for svg in page.locator(".cv-picture svg").all()]
     assert "Block 5 is cut" in labels[0]
     assert "8 of length 1" in labels[1]
-    assert "all 512 ways" in labels[2]
+    assert "all ways to cut up to 1 of 9 blocks" in labels[2]

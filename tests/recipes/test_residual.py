@@ -93,6 +93,22 @@ def test_losses_are_those_of_moved_weights_and_leave_the_model_alone() -> None:
         torch.testing.assert_close(surface[2, 0], F.cross_entropy(model.train()(images), labels))
 
 
+def test_settings_that_fit_no_network_are_refused() -> None:
+    for depth in (2, 7, 57, 61):
+        with pytest.raises(ValueError, match=f"expected a depth of 6 n .* got {depth}"):
+            residual.network("plain", depth)
+    with pytest.raises(TypeError, match="expected depth as a whole number"):
+        residual.network("plain", 20.5)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="expected kind to be one of 'plain', 'residual'"):
+        residual.network("resid", 20)
+    for count in (-5, 0, 10**6):
+        with pytest.raises(ValueError, match=f"expected a count from 1 to .* got {count}"):
+            residual.garments("train", count)
+    images, labels = residual.garments("train", 4)
+    with pytest.raises(ValueError, match="expected at least 1 epoch, got 0"):
+        residual.train(residual.network("plain", 8), images, labels, epochs=0, seed=0)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_shipped_networks_do_what_the_table_says(kind: str) -> None:
     card, table = weights.card("residual"), weights.load("residual")

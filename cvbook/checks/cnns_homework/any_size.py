@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cvbook.checks.answers import called, known, tensor
 from cvbook.checks.cnns_homework.budgets import draw
-from cvbook.checks.neuron_homework.answers import called, known, tensor
 from cvbook.checks.verdict import Wrong, equal, exercise
 
 __all__ = ["as_kernels", "best_windows", "convolutional"]

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck as Reference
 
+from cvbook.checks.answers import Mistakes, called, tensor
 from cvbook.checks.cnns_homework.budgets import draw
-from cvbook.checks.neuron_homework.answers import Mistakes, called, tensor
 from cvbook.checks.verdict import Wrong, equal, exercise
 
 __all__ = ["bottleneck", "padded_shortcut"]

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from cvbook.checks.neuron_homework.answers import called, number, parts
+from cvbook.checks.answers import called, number, parts
 from cvbook.checks.verdict import Wrong, exercise
 
 __all__ = ["draw", "exactly", "memory_inference", "memory_training", "multiply_adds", "parameters", "whole"]

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from cvbook.checks.answers import called
 from cvbook.checks.cnns_homework.budgets import draw, exactly, whole
-from cvbook.checks.neuron_homework.answers import called
 from cvbook.checks.verdict import Wrong, exercise
 
 __all__ = ["clearly_better", "widest_network"]

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cvbook.checks.answers import called, close, number, tensor
 from cvbook.checks.cnns_homework.budgets import draw
-from cvbook.checks.neuron_homework.answers import called, close, number, tensor
 from cvbook.checks.verdict import equal, exercise
 
 __all__ = ["branch_std", "original", "preactivation"]

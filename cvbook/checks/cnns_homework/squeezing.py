@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.squeezenet import Fire
 
+from cvbook.checks.answers import Mistakes, called, tensor
 from cvbook.checks.cnns_homework.budgets import draw, exactly, whole
-from cvbook.checks.neuron_homework.answers import Mistakes, called, tensor
 from cvbook.checks.verdict import equal, exercise
 
 __all__ = ["fire", "fire_parameters", "largest_squeeze"]

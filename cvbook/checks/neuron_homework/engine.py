@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cvbook.checks.neuron_homework.answers import called, known, tensor
+from cvbook.checks.answers import called, known, tensor
 from cvbook.checks.verdict import Wrong, equal, exercise
 from cvbook.neuron.autograd import Value
 

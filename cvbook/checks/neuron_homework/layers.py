@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cvbook.checks.neuron_homework.answers import Mistakes, called, number, tensor
+from cvbook.checks.answers import Mistakes, called, number, tensor
 from cvbook.checks.verdict import Wrong, equal, exercise
 
 __all__ = ["layer", "network", "widest"]

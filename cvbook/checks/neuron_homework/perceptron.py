@@ -10,7 +10,7 @@ import torch
 from scipy.optimize import linprog
 from torch import Tensor
 
-from cvbook.checks.neuron_homework.answers import Mistakes, called, number, parts, tensor
+from cvbook.checks.answers import Mistakes, called, number, parts, tensor
 from cvbook.checks.verdict import Wrong, equal, exercise
 
 __all__ = ["one_pass_count", "one_pass_weights", "separates"]

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cvbook.checks.neuron_homework.answers import called, known, parts, tensor
+from cvbook.checks.answers import called, known, parts, tensor
 from cvbook.checks.verdict import Wrong, equal, exercise
 from cvbook.data import CLASSES, fashion_mnist
 

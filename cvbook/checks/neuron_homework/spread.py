@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cvbook.checks.neuron_homework.answers import called, close, number
+from cvbook.checks.answers import called, close, number
 from cvbook.checks.verdict import exercise
 
 __all__ = ["second_moment", "uniform_bound", "weight_std"]
