@@ -101,9 +101,11 @@ class Summary:
             )
 
         *rows, total = self._cells()
+        rows = [(*row[:2], row[2].removeprefix("1 x ").replace(" x ", "×"), *row[3:]) for row in rows]
         body = "".join(f"<tr>{line(row, 'td')}</tr>" for row in rows)
         return (
-            f"<table><thead><tr>{line(HEADER, 'th')}</tr></thead><tbody>{body}</tbody>"
+            '<table class="cv-summary" style="white-space: nowrap">'
+            f"<thead><tr>{line(HEADER, 'th')}</tr></thead><tbody>{body}</tbody>"
             f"<tfoot><tr>{line(total, 'th')}</tr></tfoot></table>"
         )
 
