@@ -183,6 +183,9 @@ def strongest(maps: Sequence[Tensor], count: int) -> list[Response]:
 def seen_box(field: ReceptiveField, row: int, column: int) -> tuple[float, ...]:
     """Top, left, height and width, in pixels, of what the unit at a row and a column sees; a border may be negative.
 
+    For layers that pad as TensorFlow does (`cvbook.cnns.efficientnet_lite`), it is exact if the stride divides both
+    sides of the image; otherwise the padding moves the box by some pixels.
+
     >>> seen_box(ReceptiveField(size=(5, 5), stride=(2.0, 2.0), offset=(2.0, 2.0)), 1, 3)
     (2.0, 6.0, 5.0, 5.0)
     """

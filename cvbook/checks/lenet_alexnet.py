@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 
@@ -9,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cvbook.checks.verdict import Wrong, equal, exercise
+from cvbook.checks.verdict import Wrong, equal, exercise, finite, mapping
 
 __all__ = ["any_size", "costs", "hybrid", "one_tower", "partial_convolution"]
 
@@ -19,11 +20,8 @@ Layer = tuple[object, ...]
 @exercise("AlexNet in one tower")
 def one_tower(answer: dict[str, float]) -> str:
     """``answer`` gives parameters of three convolutions without groups, and their share of all multiply-adds in %."""
-    expected = {"conv 2": 614_656, "conv 4": 1_327_488, "conv 5": 884_992, "share": 94.8}
-    if not isinstance(answer, dict):
-        raise Wrong(f"expected a dict with the keys {', '.join(expected)}, got {type(answer).__name__}")
-    if all(answer.get(key) in (None, ...) for key in expected):
-        raise NotImplementedError
+    expected = {"conv 2": 614_656, "conv 4": 1_327_488, "conv 5": 884_992, "share": 94.84}
+    answers = mapping(answer, expected)
     traps: dict[str, dict[float, str]] = {
         "conv 2": {
             307_456: "these are the parameters with two groups",
@@ -48,19 +46,16 @@ def one_tower(answer: dict[str, float]) -> str:
         },
     }
     for key, number in expected.items():
-        given = answer.get(key)
-        if given is None or given is ...:
-            raise Wrong(f"the answer for {key!r} is missing")
-        given = float(given)
-        close = 0.1 if key == "share" else 0.0
-        if key == "share" and 0 < given < 1:
+        given, share = finite(answers[key], key), key == "share"
+        if share and 0 < given < 1:
             raise Wrong(f"share: give percent, not a fraction: {100 * given:g} instead of {given:g}")
-        if not abs(given - number) <= close:
-            near = [words for value, words in traps[key].items() if abs(given - value) <= close]
-            how = "how many numbers does one kernel have, and how many kernels are there?"
-            if key == "share":
-                how = "add up the multiply-adds of the five convolutions and of the three FC layers first"
-            raise Wrong(f"{key}: {near[0] if near else f'not {given:g}; {how}'}")
+        if abs(given - number) <= 0.1 * share or (share and given == round(number)):
+            continue
+        near = [words for value, words in traps[key].items() if abs(given - value) <= 0.35 * share]
+        how = "how many numbers does one kernel have, and how many kernels are there?"
+        if share:
+            how = "add up the multiply-adds of the five convolutions and of the three FC layers first, to one decimal"
+        raise Wrong(f"{key}: {near[0] if near else f'not {given:.12g}; {how}'}")
     return "right: the towers save half of three convolutions, and hardly change where the work is"
 
 
@@ -86,14 +81,39 @@ def costs(answer: Callable[[Sequence[Layer], int, int], Sequence[Sequence[int]]]
             raise NotImplementedError
         expected = torch.tensor(_costs(layers, channels, side))
         known = {name: torch.tensor(_costs(layers, channels, side, kind)) for kind, name in MISTAKES.items()}
-        equal(got, expected, mistakes=_known(known), what=f"layers {layers} on {channels} channels of {side}x{side}")
+        what = f"layers {layers} on {channels} channels of {side}x{side}"
+        exact = _first_difference(got, expected, layers, f"{channels} channels of {side}x{side}")
+        mistakes = _known(known) | ({exact: lambda got=got: got} if exact else {})  # type: ignore[misc]
+        equal(got, expected, mistakes=mistakes, what=what)
+        if exact:
+            raise Wrong(exact)
     return "right: parameters do not depend on the size of the image until a layer flattens it"
+
+
+def _first_difference(got: object, expected: Tensor, layers: Sequence[Layer], images: str) -> str:
+    """Where two tables of whole numbers first differ, digit by digit; empty if they do not, or are no such tables."""
+    try:
+        table = torch.as_tensor(got).double()
+    except (TypeError, ValueError, RuntimeError):
+        return ""
+    if table.shape != expected.shape or not table.isfinite().all() or not table.any():
+        return ""
+    for i, (mine, right) in enumerate(zip(table.tolist(), expected.tolist(), strict=True)):
+        if mine != right:
+            a, b = (f"({pair[0]:,.0f}, {pair[1]:,.0f})" for pair in (right, mine))
+            return f"layer {i}, {layers[i]}, of {list(layers)} on {images}: expected {a}, got {b}"
+    return ""
 
 
 MISTAKES = {
     "groups": "groups are ignored: a kernel sees only in_channels / groups channels",
     "bias": "the biases are missing: one for each output channel or unit",
+    "fc bias": "the biases of the fully connected layers are missing: one for each unit",
+    "conv bias": "the biases of the convolutions are missing: one for each output channel",
     "bias in macs": "the addition of the bias is no multiply-add; parameters and multiply-adds differ by that, too",
+    "fc bias in macs": "the addition of an FC layer's bias is no multiply-add: mn of them, m(n + 1) parameters",
+    "conv bias in macs": "the addition of a convolution's bias is no multiply-add; leave it out at every pixel",
+    "bias once": "the biases count as parameters, not as multiply-adds; you added one for each output channel",
     "input size": "multiply-adds of a convolution: one kernel for each *output* pixel, you took the input's",
     "one pixel": "multiply-adds of a convolution: the kernels run at every output pixel",
     "no padding": "the padding is left out of the size, or counted once; it is added at both ends",
@@ -127,8 +147,10 @@ def _costs(layers: Sequence[Layer], c: int, n: int, mistake: str = "") -> list[t
             (out,) = values
             weights, pixels, bias = out * c * (1 if mistake == "flatten" else n * n), 1, out
             c, n = out, 1
-        parameters = weights + (0 if mistake == "bias" else bias)
-        macs = (parameters if mistake == "bias in macs" else weights) * pixels
+        name = "fc" if kind == "fc" else "conv"
+        parameters = weights + (0 if mistake in ("bias", f"{name} bias") else bias)
+        macs = (parameters if mistake in ("bias in macs", f"{name} bias in macs") else weights) * pixels
+        macs += bias if mistake == "bias once" else 0
         pairs.append((macs, parameters) if mistake == "swap" else (parameters, macs))
     return pairs
 
@@ -140,8 +162,9 @@ def any_size(answer: Callable[[Tensor, Tensor, Tensor], Tensor]) -> str:
         weight, bias = torch.randn(classes, c), torch.randn(classes)
         for H, W in sizes:
             maps = torch.randn(b, c, H, W) + 0.5
+            given = maps.clone(), weight.clone(), bias.clone()
             try:
-                got = answer(maps.clone(), weight.clone(), bias.clone())
+                got = answer(*given)
             except (RuntimeError, ValueError, IndexError) as error:
                 first = str(error).splitlines()[0]
                 raise Wrong(f"stops for {c} maps of {H}x{W}; it should take any size. The message: {first}") from error
@@ -157,6 +180,7 @@ def any_size(answer: Callable[[Tensor, Tensor, Tensor], Tensor]) -> str:
             mistakes["the bias is missing"] = F.linear(maps.mean((2, 3)), weight)
             expected = torch.einsum("bchw,kc->bk", maps, weight) / (H * W) + bias
             equal(got, expected, mistakes=_known(mistakes), what=f"{c} maps of {H}x{W}")
+            _untouched({"maps": (given[0], maps), "weight": (given[1], weight), "bias": (given[2], bias)})
     return "right: the parameters see C numbers, whatever the size of the map"
 
 
@@ -182,54 +206,87 @@ def partial_convolution(answer: Callable[[Tensor, Tensor, Tensor, list[list[int]
         if c == out:
             key = "rows and columns of the table are swapped: table[o] lists what output map o sees"
             mistakes[key] = F.conv2d(x, weight * mask.transpose(0, 1), bias)
-        got = answer(x.clone(), weight.clone(), bias.clone(), [list(seen) for seen in table])
+        given = x.clone(), weight.clone(), bias.clone()
+        got = answer(*given, [list(seen) for seen in table])
         expected = torch.stack(
             [F.conv2d(x[:, seen], weight[o : o + 1, seen], bias[o : o + 1])[:, 0] for o, seen in enumerate(table)], 1
         )
         equal(got, expected, mistakes=_known(mistakes), what=f"{c} to {out} maps, {k}x{k} kernels")
+        _untouched({"x": (given[0], x), "weight": (given[1], weight), "bias": (given[2], bias)})
     return "right: a missing connection is a weight that stays zero"
 
 
 @exercise("LeNet-5, old and new parts mixed")
 def hybrid(answer: Callable[[type[nn.Module], type[nn.Module]], nn.Module]) -> str:
     """``answer(activation, pool)`` builds LeNet-5 for (B, 1, 32, 32) from two module classes."""
-    for activation, pool, other, wrong_pool in (
-        (nn.Tanh, nn.MaxPool2d, nn.ReLU, nn.AvgPool2d),
-        (nn.ReLU, nn.AvgPool2d, nn.Tanh, nn.MaxPool2d),
-    ):
+    for activation, pool in ((nn.Tanh, nn.MaxPool2d), (nn.ReLU, nn.AvgPool2d)):
         model = answer(activation, pool)
         if model is None or model is ...:
             raise NotImplementedError
         if not isinstance(model, nn.Module):
             raise Wrong(f"expected a module, got {type(model).__name__}")
-        kinds = [type(layer) for layer in model.modules()]
-        if other in kinds or wrong_pool in kinds:
-            raise Wrong(f"asked for {activation.__name__} and {pool.__name__}, the network holds {_names(kinds)}")
-        with torch.no_grad():
-            shape = tuple(model(torch.randn(3, 1, 32, 32)).shape)
-        if shape != (3, 10):
-            raise Wrong(f"expected logits (3, 10) for three images of 32x32, got {shape}")
-        if (kinds.count(activation), kinds.count(pool)) != (4, 2):
-            raise Wrong(
-                f"expected 4 activations (after C1, C3, C5, F6) and 2 poolings, got {kinds.count(activation)} and "
-                f"{kinds.count(pool)}; the logits have no activation"
-            )
+        images = torch.randn(3, 1, 32, 32)
+        calls, logits = _calls(model, images)
+        if tuple(logits.shape) != (3, 10):
+            raise Wrong(f"expected logits (3, 10) for three images of 32x32, got {tuple(logits.shape)}")
+        _order(calls, activation, pool)
         count = sum(p.numel() for p in model.parameters())
         if count != 61_706:
             raise Wrong(f"expected 61 706 parameters, got {count}; compare the layers with summary(lenet5(), ...)")
         maps = [tuple(p.shape) for p in model.parameters() if p.ndim == 4]
         if maps[:2] != [(6, 1, 5, 5), (16, 6, 5, 5)]:
             raise Wrong(f"expected kernels (6, 1, 5, 5) and (16, 6, 5, 5) first, got {maps}")
-        order = [kind for kind in kinds if kind in (nn.Conv2d, activation, pool)][:6]
-        if order != [nn.Conv2d, activation, pool] * 2:
-            raise Wrong(f"expected convolution, activation, pooling, twice; the network begins {_names(order)}")
+        x = images
+        for i, layer in enumerate(layer for layer, _ in calls if isinstance(layer, WEIGHTED)):
+            x = layer(x.flatten(1) if isinstance(layer, nn.Linear) else x)
+            x = activation()(x) if i < 4 else x
+            x = pool(2)(x) if i < 2 else x
+        if not torch.allclose(x.flatten(1), logits, atol=1e-5):
+            raise Wrong("the layers are called in the right order, but the logits are not what they give one by one")
     return "right: four networks from two choices; train them and compare"
 
 
-def _names(kinds: Sequence[type]) -> str:
-    return ", ".join(
-        kind.__name__ for kind in kinds if kind.__module__.startswith("torch.nn") and kind != nn.Sequential
-    )
+WEIGHTED = (nn.Conv2d, nn.Linear)
+SILENT = (nn.Flatten, nn.Unflatten, nn.Identity, nn.ZeroPad2d)
+
+
+def _calls(model: nn.Module, x: Tensor) -> tuple[list[tuple[nn.Module, Tensor]], Tensor]:
+    """Every layer that computes, in the order of the calls, with its output; one module may be called several times."""
+    calls: list[tuple[nn.Module, Tensor]] = []
+
+    def keep(module: nn.Module, _inputs: object, output: object) -> None:
+        if not list(module.children()) and not isinstance(module, SILENT) and isinstance(output, Tensor):
+            calls.append((module, output))
+
+    hook = nn.modules.module.register_module_forward_hook(keep)
+    try:
+        with torch.no_grad():
+            return calls, model(x)
+    finally:
+        hook.remove()
+
+
+def _order(calls: list[tuple[nn.Module, Tensor]], activation: type[nn.Module], pool: type[nn.Module]) -> None:
+    """What follows each of the five layers with weights?"""
+    starts = [i for i, (layer, _) in enumerate(calls) if isinstance(layer, WEIGHTED)]
+    if len(starts) != 5 or starts[0] != 0:
+        names = ", ".join(type(layer).__name__ for layer, _ in calls)
+        raise Wrong(f"expected C1 first, and five layers with weights: C1, C3, C5, F6, output; the calls are {names}")
+    after = [[type(layer) for layer, _ in calls[a + 1 : b]] for a, b in itertools.pairwise([*starts, len(calls)])]
+    wanted: dict[str, list[type]] = {
+        "C1": [activation, pool], "C3": [activation, pool], "C5": [activation], "F6": [activation], "the logits": [],
+    }  # fmt: skip
+    for (name, kinds), got in zip(wanted.items(), after, strict=True):
+        if got != kinds:
+            a, b = (", then ".join(kind.__name__ for kind in each) or "nothing" for each in (kinds, got))
+            asked = f"hybrid({activation.__name__}, {pool.__name__})"
+            raise Wrong(f"{asked}: after {name} expected {a}, got {b}")
+
+
+def _untouched(pairs: dict[str, tuple[Tensor, Tensor]]) -> None:
+    for name, (after, before) in pairs.items():
+        if not torch.equal(after, before):
+            raise Wrong(f"the result is right, but your function changes {name} of its caller; make a new tensor")
 
 
 def _known(mistakes: dict[str, Tensor]) -> dict[str, Callable[[], object]]:

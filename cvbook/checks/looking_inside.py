@@ -76,6 +76,9 @@ def detail_map(answer: Callable[..., Tensor]) -> str:
                 "this is the relative drop; do not divide by p(x)": expected / whole,
                 "rows and columns are swapped: the first index is the row": expected.T,
                 "this is the drop of the logits; take softmax first": (model(x)[0] - logits)[..., classes].sum(-1),
+                "these are logits under the patch; take softmax, then p(x) - p(changed x)": logits[..., classes].sum(
+                    -1
+                ),
                 "the patch is filled with 0; asked is its own mean": drop(**cover, fill="zero"),
                 "the patch is filled with 1; asked is its own mean": drop(**cover, fill="one"),
                 "the patch is filled with the mean of the whole image; asked is the mean of what is under it": drop(

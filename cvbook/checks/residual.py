@@ -20,7 +20,7 @@ __all__ = ["basic_block", "convolution_weights", "input_gradient", "zero_init"]
 @exercise("The basic block")
 def basic_block(answer: Callable[..., nn.Module]) -> str:
     """``answer(in_channels, width, stride)`` is a module with torchvision's names; its weights are then copied in."""
-    for channels, width, stride in ((8, 8, 1), (8, 16, 2), (12, 6, 1)):
+    for channels, width, stride in ((8, 8, 1), (8, 16, 2), (12, 6, 1), (8, 8, 2)):
         what = f"{channels} channels, width {width} and stride {stride}"
         theirs, mine = _reference(channels, width, stride), answer(channels, width, stride)
         if not isinstance(mine, nn.Module):
@@ -119,7 +119,7 @@ def zero_init(answer: Callable[[Any], object]) -> str:
             raise Wrong("a parameter is frozen (requires_grad is False), so it never learns; change its numbers only")
         changed |= {name for name, p in now.items() if p.shape != then[name].shape or not torch.equal(p, then[name])}
     if not changed:
-        raise Missing("nothing to check yet: no parameter of the blocks has changed")
+        raise Missing("nothing to check yet: no number has changed (offsets of normalization are zero from the start)")
     if any(name.startswith("downsample") for name in changed):
         raise Wrong("the projection is changed, too: then the block passes nothing at all; change the branch alone")
     if changed & {"conv1.weight", "conv2.weight"}:
@@ -224,7 +224,7 @@ def _same_names(mine: nn.Module, theirs: nn.Module, what: str) -> None:
             if name == "downsample.0.weight" and any(key.startswith("downsample") for key in ours):
                 raise Wrong("downsample should be nn.Sequential(convolution, normalization); it is something else")
             if name == "downsample.0.weight":
-                raise Wrong(f"for {what}, the shortcut has another shape than the branch: it needs downsample")
+                raise Wrong(f"for {what}, the shortcut has another size than the branch: it needs downsample")
             if name.startswith("downsample.1."):
                 raise Wrong("a projection is a 1x1 convolution *and* batch normalization: downsample.1 is missing")
             raise Wrong(f"expected a part named {name.rsplit('.', 1)[0]}, as in torchvision; for {what} there is none")

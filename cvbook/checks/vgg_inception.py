@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cvbook.checks.verdict import Missing, Wrong, equal, exercise
+from cvbook.checks.verdict import Missing, Wrong, equal, exercise, finite, mapping
 
 __all__ = ["auxiliary_loss", "break_even", "inception", "initialize", "stacks"]
 
@@ -21,10 +22,7 @@ Pair = tuple[int, int]
 def stacks(answer: dict[str, float]) -> str:
     """``answer``: field of four 3x3 layers, layers that see 15x15, and the percent of weights that those save."""
     expected = {"field of four": 9.0, "layers for 15x15": 7.0, "saved in %": 72.0}
-    if not isinstance(answer, dict):
-        raise Wrong(f"expected a dict with the keys {', '.join(expected)}, got {type(answer).__name__}")
-    if all(answer.get(key) in (None, ...) for key in expected):
-        raise NotImplementedError
+    answers = mapping(answer, expected)
     traps: dict[str, dict[float, str]] = {
         "field of four": {
             12: "that adds up the kernels; neighbors overlap, so each layer after the first adds 2 pixels",
@@ -42,11 +40,8 @@ def stacks(answer: dict[str, float]) -> str:
         },
     }
     for key, number in expected.items():
-        given = answer.get(key)
-        if given is None or given is ...:
-            raise Wrong(f"the answer for {key!r} is missing")
-        given = float(given)
-        if not abs(given - number) <= 0.1:
+        given = finite(answers[key], key)
+        if not abs(given - number) <= (0.1 if key == "saved in %" else 0):
             near = [words for value, words in traps[key].items() if abs(given - value) <= 0.005 * value + 0.001]
             raise Wrong(f"{key}: {near[0] if near else f'not {given:g}; draw the layers in one dimension and count'}")
     return "right: the stack grows linearly with the side, the single kernel with its square"
@@ -55,7 +50,7 @@ def stacks(answer: dict[str, float]) -> str:
 @exercise("An Inception module")
 def inception(answer: Callable[[int, int, Pair, Pair, int], nn.Module]) -> str:
     """``answer(c_in, one, three, five, pool)`` builds the module of figure 2b, with biases, a ReLU after each conv."""
-    for c_in, one, three, five, pool in ((6, 3, (4, 5), (2, 7), 4), (5, 2, (3, 2), (4, 3), 6)):
+    for c_in, one, three, five, pool in ((6, 3, (4, 5), (2, 7), 8), (5, 2, (3, 8), (4, 7), 6)):
         model = answer(c_in, one, three, five, pool)
         if model is None or model is ...:
             raise NotImplementedError
@@ -74,14 +69,14 @@ def inception(answer: Callable[[int, int, Pair, Pair, int], nn.Module]) -> str:
             hint = hints.get(y.shape[1], "how many channels has each branch?") if same_size else "keep the map's size"
             raise Wrong(f"for {what}, expected shape (2, {sum(widths)}, 9, 11), got {tuple(y.shape)}: {hint}")
         _count(model, c_in, one, three, five, pool, what)
+        x = torch.randn(2, c_in, 9, 11)
+        shapes = [(one, c_in, 1), (three[0], c_in, 1), (three[1], three[0], 3)]
+        shapes += [(five[0], c_in, 1), (five[1], five[0], 5), (pool, c_in, 1)]
+        drawn = _draw(model, shapes, what)
         with torch.no_grad():
-            for name, parameter in model.named_parameters():
-                parameter.fill_(0.1 if parameter.ndim > 1 else 0.0)
-                if parameter.ndim not in (1, 4):
-                    raise Wrong(f"parameter {name} has shape {tuple(parameter.shape)}; only convolutions are needed")
-        _fields(model, c_in, widths, what)
-        if model(-torch.ones(1, c_in, 9, 11)).min() < 0:
-            raise Wrong("a ReLU after each convolution is missing: negative numbers come out")
+            got = model(x)
+        mistakes = {words: _inception(x, drawn, **kind) for words, kind in MODULE_MISTAKES}
+        equal(got, _inception(x, drawn), mistakes=_known(mistakes), what=what)
     return "right: four branches, one size, concatenated"
 
 
@@ -111,44 +106,61 @@ def _count(model: nn.Module, c: int, one: int, three: Pair, five: Pair, pool: in
         raise Wrong(f"for {what}, expected {module()} parameters, got {got}: {how}")
 
 
-def _fields(model: nn.Module, c_in: int, widths: list[int], what: str) -> None:
-    """Which pixels does the middle of each branch see? All weights are positive, so none cancels."""
-    x = torch.rand(1, c_in, 9, 11) + 1
-    x[..., 4, 5] += 1
-    x.requires_grad_()
-    sides, start = [], 0
-    for width in widths:
-        (gradient,) = torch.autograd.grad(model(x)[0, start, 4, 5], x)
-        seen = gradient.abs().sum((0, 1)) > 0
-        sides.append((int(seen.any(1).sum()), int(seen.any(0).sum())))
-        start += width
-    names = ("the 1x1 branch", "the 3x3 branch", "the 5x5 branch")
-    for name, side, expected in zip(names, sides, (1, 3, 5), strict=False):
-        if side != (expected, expected):
-            raise Wrong(
-                f"for {what}, {name} sees {side[0]}x{side[1]} pixels instead of {expected}x{expected}; look at its "
-                "kernel, and at the order of the branches: 1x1, 3x3, 5x5, pooling"
-            )
-    spread = x.detach().clone()
-    spread[..., 3, 4] += 10  # a neighbor: the maximum of its window reaches the middle, an average would, too
-    before, after = (model(z)[0, -1, 4, 5].item() for z in (x, spread))
-    if before == after:
-        raise Wrong(f"for {what}, the last branch does not pool over 3x3 pixels around each place")
-    ratio = (after - before) / (0.1 * c_in)
-    if not math.isclose(ratio, 10 - _excess(x), rel_tol=0.05):
-        raise Wrong(f"for {what}, the last branch should take the maximum of 3x3 pixels, then a 1x1 convolution")
+def _draw(model: nn.Module, shapes: list[tuple[int, int, int]], what: str) -> list[tuple[Tensor, Tensor]]:
+    """Fill the six convolutions with random numbers of both signs; their widths differ, so shapes tell them apart."""
+    found = {tuple(p.shape): p for p in model.parameters()}
+    drawn = []
+    for out, c, k in shapes:
+        if (out, c, k, k) not in found or (out,) not in found:
+            raise Wrong(f"for {what}, expected a convolution {c} -> {out} with a {k}x{k} kernel and a bias, found none")
+        pair = torch.randn(out, c, k, k) / (c * k * k) ** 0.5, 0.3 * torch.randn(out)
+        with torch.no_grad():
+            found[out, c, k, k].copy_(pair[0])
+            found[out,].copy_(pair[1])
+        drawn.append(pair)
+    return drawn
 
 
-def _excess(x: Tensor) -> float:
-    """By how much the middle was the largest of its window already, on average over the channels."""
-    window = x.detach()[0, :, 3:6, 4:7].amax((1, 2))
-    return (window - x.detach()[0, :, 3, 4]).mean().item()
+def _inception(
+    x: Tensor, drawn: list[tuple[Tensor, Tensor]], *, relu: Sequence[int] = range(6), order: Sequence[int] = range(4),
+    pool: Callable[[Tensor], Tensor] = lambda x: F.max_pool2d(x, 3, 1, 1), late: bool = False,
+    act: Callable[[Tensor], Tensor] = F.relu,
+) -> Tensor:  # fmt: skip
+    """The module as a function; the switches are the mistakes."""
+
+    def conv(i: int, x: Tensor) -> Tensor:
+        y = F.conv2d(x, *drawn[i], padding=drawn[i][0].shape[-1] // 2)
+        return act(y) if i in relu else y
+
+    last = pool(conv(5, x)) if late else conv(5, pool(x))
+    branches = [conv(0, x), conv(2, conv(1, x)), conv(4, conv(3, x)), last]
+    return torch.cat([branches[i] for i in order], 1)
+
+
+MODULE_MISTAKES: list[tuple[str, dict[str, Any]]] = [
+    ("the ReLUs are missing: one follows each convolution", {"relu": ()}),
+    ("no ReLU follows the 1x1 convolutions before 3x3 and 5x5; one follows each convolution", {"relu": (0, 2, 4, 5)}),
+    ("no ReLU follows the 1x1 convolution before the 3x3", {"relu": (0, 2, 3, 4, 5)}),
+    ("no ReLU follows the 1x1 convolution before the 5x5", {"relu": (0, 1, 2, 4, 5)}),
+    ("a ReLU follows the bottlenecks only; one follows each convolution", {"relu": (1, 3)}),
+    ("no ReLU follows the convolution of the pooling branch", {"relu": (0, 1, 2, 3, 4)}),
+    ("the 1x1 convolution of the last branch stands before the pooling; it comes after", {"late": True}),
+    ("the last branch takes an average; take the maximum of 3x3 pixels", {"pool": lambda x: F.avg_pool2d(x, 3, 1, 1)}),
+    ("the last branch does not pool over 3x3 pixels around each place", {"pool": lambda x: x}),
+    ("the last branch pools over 5x5 pixels; take 3x3", {"pool": lambda x: F.max_pool2d(x, 5, 1, 2)}),
+    ("the activation is a sigmoid; take the ReLU", {"act": torch.sigmoid}),
+    *(
+        ("the branches are in another order: 1x1, 3x3, 5x5, pooling" + " " * i, {"order": order})
+        for i, order in enumerate(itertools.permutations(range(4)))
+        if i
+    ),
+]
 
 
 @exercise("When does a bottleneck pay?")
 def break_even(answer: Callable[[int, int, int], int]) -> str:
     """``answer(c, out, k)``: the largest width r with which 1x1 and k x k need fewer multiply-adds than k x k alone."""
-    cases = [(192, 32, 5), (192, 128, 3), (64, 64, 3), (10, 3, 7)]
+    cases = [(192, 32, 5), (192, 128, 3), (64, 64, 3), (10, 3, 7), (18, 2, 3)]  # the last: exactly 9 at equal cost
     cases += [(int(c), int(out), int(k)) for c, out, k in torch.randint(2, 60, (20, 3)) if k % 2 and k < 12]
     for c, out, k in cases:
         got = answer(c, out, k)
@@ -160,7 +172,8 @@ def break_even(answer: Callable[[int, int, int], int]) -> str:
             return r * (c + k * k * out) < direct
 
         expected = max(r for r in range(direct) if pays(r)) if direct < 5000 else (direct - 1) // (c + k * k * out)
-        if float(got) != expected:
+        given = finite(got, f"c = {c}, out = {out}, k = {k}")
+        if given != expected:
             quotient = direct / (c + k * k * out)
             known = {
                 round(quotient): "round down: r is the largest whole number that still saves",
@@ -169,9 +182,10 @@ def break_even(answer: Callable[[int, int, int], int]) -> str:
                 direct // (k * k * out): "the 1x1 convolution costs something, too: c times r at each pixel",
                 direct // (k * k * (c + out)): "the first kernel is 1x1, so it costs c times r, not k*k times that",
                 (k * c * out - 1) // (c + k * out): "a k x k kernel has k*k pixels, not k",
+                quotient: "at this r both cost the same; fewer multiply-adds are asked",
             }
-            how = known.get(int(got) if math.isfinite(float(got)) else -1, "write both costs for one pixel of the map")
-            raise Wrong(f"for c = {c}, out = {out}, k = {k}: not {got}; {how}")
+            how = known.get(given, "write both costs for one pixel of the map")
+            raise Wrong(f"for c = {c}, out = {out}, k = {k}: not {given:g}; {how}")
     return "right: r < k²·c·out / (c + k²·out)"
 
 
@@ -179,10 +193,11 @@ def break_even(answer: Callable[[int, int, int], int]) -> str:
 def auxiliary_loss(answer: Callable[[Tensor | tuple[Tensor, Tensor, Tensor], Tensor], Tensor]) -> str:
     """``answer(outputs, labels)``: cross-entropy of the logits, plus 0.3 times that of both auxiliary ones, if any."""
     for n, classes in ((4, 3), (7, 5)):
-        three = tuple(2 * torch.randn(n, classes) for _ in range(3))
+        three = tuple((2 * torch.randn(n, classes)).requires_grad_() for _ in range(3))
         labels = torch.randint(classes, (n,))
         main, a, b = (F.cross_entropy(logits, labels) for logits in three)
-        got = answer(tuple(t.clone() for t in three), labels.clone())  # type: ignore[arg-type]
+        given = tuple(t.detach().clone().requires_grad_() for t in three)
+        got = answer(given, labels.clone())  # type: ignore[arg-type]
         mistakes = {
             "the auxiliary losses are left out": main,
             "the auxiliary losses have weight 1; the paper takes 0.3": main + a + b,
@@ -197,15 +212,29 @@ def auxiliary_loss(answer: Callable[[Tensor | tuple[Tensor, Tensor, Tensor], Ten
             "the softmax is taken twice; F.cross_entropy expects logits": F.cross_entropy(three[0].softmax(1), labels)
             + 0.3 * sum(F.cross_entropy(logits.softmax(1), labels) for logits in three[1:]),
         }
-        equal(got, main + 0.3 * (a + b), mistakes=_known(mistakes), what=f"three outputs, {n} images")
+        loss = main + 0.3 * (a + b)
+        equal(got, loss.detach(), mistakes=_known(mistakes), what=f"three outputs, {n} images")
+        _trains(got, given, torch.autograd.grad(loss, three))
         try:
             alone = answer(three[0].clone(), labels.clone())
         except Exception as error:
             raise Wrong(
                 "stops when the network returns one tensor, as in eval mode; ask isinstance(outputs, tuple) first"
             ) from error
-        equal(alone, main, mistakes={}, what="one tensor of logits, as in eval mode")
+        equal(alone, main.detach(), mistakes={}, what="one tensor of logits, as in eval mode")
     return "right: three losses in training, one afterwards"
+
+
+def _trains(loss: object, outputs: Sequence[Tensor], expected: Sequence[Tensor]) -> None:
+    """Does the loss bring the right gradient to all outputs?"""
+    if not isinstance(loss, Tensor) or not loss.requires_grad:
+        raise Wrong(
+            "the value is right, but no gradient comes out of it: return the tensor, without .item() or .detach()"
+        )
+    found = torch.autograd.grad(loss, outputs, allow_unused=True)
+    for name, got, gradient in zip(("the logits", "aux1", "aux2"), found, expected, strict=True):
+        if got is None or not torch.allclose(got, gradient, atol=1e-5):
+            raise Wrong(f"the value is right, but {name} gets no gradient, or a wrong one; nothing may be detached")
 
 
 @exercise("Weights for a deep plain network")
@@ -224,6 +253,13 @@ def initialize(answer: Callable[[nn.Conv2d], object]) -> str:
         raise Wrong("the weights hold NaN or infinite numbers")
     if any(w.std() < 1e-8 for w in flat):
         raise Wrong("all weights of a layer are equal: all its kernels would learn the same; draw them at random")
+    again = [nn.Conv2d(16, 48, 3) for _ in range(2)]
+    for conv in again:
+        answer(conv)
+    if torch.equal(again[0].weight, again[1].weight):
+        raise Wrong("two layers of the same shape get the same weights; draw them at random")
+    if any(w.mean().abs() > 0.5 * w.std() for w in flat if w.numel() > 500):
+        raise Wrong("the mean of the weights is not near 0, so all maps of a layer come out alike; draw both signs")
     sizes = [(conv.in_channels * k * k, conv.out_channels * k * k) for conv, k in zip(convs, kernels, strict=True)]
     stds = [w.std().item() for w in flat]
     known = {
@@ -250,9 +286,9 @@ def initialize(answer: Callable[[nn.Conv2d], object]) -> str:
         raise Wrong(
             f"after 11 layers the numbers are {growth:.2g} times as large as before; they should keep their scale"
         )
-    if any(conv.bias is not None and conv.bias.abs().max() > 0 for conv in convs):
-        raise Wrong("set the biases to zero; as torch draws them, they shift what the layers pass on")
-    return "right: He et al. 2015, and 13 layers are no problem"
+    if any(conv.bias is None or not torch.equal(conv.bias, torch.zeros_like(conv.bias)) for conv in convs):
+        raise Wrong("set the biases to zero, in place; as torch draws them, they shift what the layers pass on")
+    return "right: after 11 layers of different sizes the numbers have their scale (He et al. 2015)"
 
 
 def _known(mistakes: dict[str, Tensor]) -> dict[str, Callable[[], object]]:

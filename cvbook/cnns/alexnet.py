@@ -17,11 +17,11 @@ SMALLEST = 63  # pixels; below, nothing is left for the third pooling
 
 
 class AlexNet(nn.Module):
-    """Five convolutions and three fully connected layers in one tower, as in 2014; this is torchvision's AlexNet.
+    """Five convolutions and three fully connected layers in one tower; this is torchvision's AlexNet.
 
-    It has 64, 192, 384, 256 and 256 channels and no response normalization; 61 100 840 parameters. (The paper of 2014,
-    footnote 1, writes 384 for the fourth; torchvision follows the configuration that its author released.) Weights
-    start as torch draws them by default, which torchvision does too.
+    One tower of 64, 192, 384, 256 and 256 channels, as in the configuration that the author of the paper of 2014
+    released (the paper, footnote 1, writes 384 for the fourth), but without its response normalization; 61 100 840
+    parameters. Weights start as torch draws them by default, which torchvision does too.
 
     Args:
         num_classes: how many logits.

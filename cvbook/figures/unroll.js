@@ -53,7 +53,7 @@ export default {
 
     const figure = (height, text) => {
       const node = svg("svg", { viewBox: `0 0 ${WIDTH} ${height}`, role: "img", style: "width:100%" });
-      picture.append(html("figure", { style: "flex:1 1 300px;max-width:480px" }, node, html("figcaption", {}, text)));
+      picture.append(html("figure", { style: "flex:1 1 300px;max-width:370px" }, node, html("figcaption", {}, text)));
       return node;
     };
     const chain = figure(112, "Blocks of two convolutions, and the shortcuts around them. Click a block to cut it. ▾: the map is halved.");
@@ -123,7 +123,7 @@ export default {
           svg("circle", { cx: 12 + 150 * kind, cy: 203, r: 5, fill: COLORS[kind] }),
           text(22 + 150 * kind, 207, `${name} ${accuracy(counts, kind, seed, index, tested).toFixed(1)} %`, "font-weight:600", "start"));
       });
-      cloud.append(text(right, y(10) - 4, "guessing", "fill:var(--soft)", "end"));
+      cloud.append(text(left + 2, y(10) + 13, "guessing", "fill:var(--soft)", "start"));
       cloud.setAttribute("aria-label", `Dots: accuracy of residual and plain network for all ways to cut up to ${opened} of ${n} blocks. Chosen: residual ` +
         `${accuracy(counts, 0, seed, index, tested).toFixed(1)} %, plain ${accuracy(counts, 1, seed, index, tested).toFixed(1)} %.`);
     }

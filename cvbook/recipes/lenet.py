@@ -1,15 +1,19 @@
 """LeNet-5 with the parts of 1998 and with today's: four learning rates, three seeds.
 
 Run: ``python -m cvbook.recipes.lenet`` (24 trainings, 8 s each on one free CPU core). It stores ``lenet``: the test
-accuracy of every run, epoch by epoch.
+accuracy of every run, epoch by epoch. ``python -m cvbook.recipes.lenet mixtures`` trains the two mixtures of old and
+new parts at rate 0.1 (6 trainings) and stores ``lenet_mixtures``; ``... deaths`` counts dead maps of today's variant
+before and after training at two rates (6 trainings) and stores ``lenet_dead``.
 """
 
 from __future__ import annotations
 
 import functools
+import sys
 import time
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler, MultiStepLR
 
@@ -18,9 +22,10 @@ from cvbook.cnns import lenet5
 from cvbook.data import fashion_mnist
 from cvbook.train import fit
 
-__all__ = ["RATES", "best_rate", "main", "step_decay", "train"]
+__all__ = ["MIXTURES", "RATES", "best_rate", "dead_maps", "deaths", "main", "mixtures", "step_decay", "train"]
 
 RATES = (0.02, 0.05, 0.1, 0.2)
+MIXTURES = {"tanh, maximum": (True, nn.MaxPool2d), "ReLU, average": (False, nn.AvgPool2d)}
 COUNT, EPOCHS = 5_000, 8
 Images = tuple[Tensor, Tensor]
 
@@ -31,11 +36,17 @@ def step_decay(optimizer: torch.optim.Optimizer, steps: int) -> LRScheduler:
 
 
 def train(
-    original: bool, rate: float, data: Images, test: Images, *, seed: int, epochs: int = EPOCHS
-) -> tuple[nn.Module, dict[str, list[float]]]:
-    """SGD with momentum and `step_decay` in batches of 64; the network and its history."""
+    original: bool, rate: float, data: Images, test: Images, *, seed: int, epochs: int = EPOCHS,
+    pool: type[nn.Module] | None = None,
+) -> tuple[nn.Module, dict[str, list[float]]]:  # fmt: skip
+    """SGD with momentum and `step_decay` in batches of 64; the network and its history.
+
+    ``pool`` takes the place of both poolings; the first weights do not depend on it.
+    """
     torch.manual_seed(seed)
     model = lenet5(original=original)
+    if pool is not None:
+        model.features[2], model.features[5] = pool(2), pool(2)
     history = fit(
         model, *data, epochs=epochs, batch_size=64, seed=seed, schedule=step_decay, validation=test, progress=False,
         optimizer=functools.partial(torch.optim.SGD, lr=rate, momentum=0.9),
@@ -75,5 +86,63 @@ def main(*, count: int = COUNT, epochs: int = EPOCHS, seeds: int = 3, rates: tup
     )  # fmt: skip
 
 
+def mixtures(*, count: int = COUNT, epochs: int = EPOCHS, seeds: int = 3, rate: float = 0.1) -> None:
+    """Train both mixtures and store them; the arguments shrink the job for tests."""
+    images, labels = fashion_mnist("train")
+    test = fashion_mnist("test")
+    started = time.perf_counter()
+    curves: dict[str, Tensor] = {}
+    for name, (original, pool) in MIXTURES.items():
+        runs = [
+            train(original, rate, (images[:count], labels[:count]), test, seed=seed, epochs=epochs, pool=pool)[1]
+            for seed in range(seeds)
+        ]
+        curves[name] = torch.tensor([run["accuracy"] for run in runs])
+        print(name, curves[name][:, -1].tolist(), round(time.perf_counter() - started), flush=True)
+    weights.save(
+        "lenet_mixtures", curves, recipe="cvbook.recipes.lenet", seed=list(range(seeds)), images=count, epochs=epochs,
+        rate=rate, seconds=round(time.perf_counter() - started),
+        metrics={name: [round(value, 4) for value in curve[:, -1].tolist()] for name, curve in curves.items()},
+    )  # fmt: skip
+
+
+@torch.no_grad()
+def dead_maps(model: nn.Module, images: Tensor) -> list[int]:
+    """How many maps of C1 and of C3 are zero at every pixel of all images ``(B, 1, 28, 28)``, behind the activation.
+
+    >>> dead_maps(lenet5(), torch.rand(2, 1, 28, 28))[1] <= 16
+    True
+    """
+    x, counts = F.pad(images, (2, 2, 2, 2)), []
+    for i, layer in enumerate(model.features):
+        x = layer(x)
+        if i in (1, 4):
+            counts.append(int((x.amax((0, 2, 3)) == 0).sum()))
+    return counts
+
+
+def deaths(
+    *, count: int = COUNT, epochs: int = EPOCHS, seeds: int = 3, rates: tuple[float, ...] = (0.1, 0.2)
+) -> None:
+    """Count dead maps of the ReLU network before and after training and store them; arguments shrink it for tests."""
+    images, labels = fashion_mnist("train")
+    test = fashion_mnist("test")
+    started = time.perf_counter()
+    found: dict[str, list[dict[str, list[int]]]] = {}
+    for rate in rates:
+        found[str(rate)] = []
+        for seed in range(seeds):
+            torch.manual_seed(seed)
+            before = dead_maps(lenet5(), test[0])
+            model, _ = train(False, rate, (images[:count], labels[:count]), test, seed=seed, epochs=epochs)
+            found[str(rate)].append({"before": before, "after": dead_maps(model, test[0])})
+        print(rate, found[str(rate)], round(time.perf_counter() - started), flush=True)
+    counts = {rate: torch.tensor([[run["before"], run["after"]] for run in runs]) for rate, runs in found.items()}
+    weights.save(
+        "lenet_dead", counts, recipe="cvbook.recipes.lenet", seed=list(range(seeds)), images=count, epochs=epochs,
+        seconds=round(time.perf_counter() - started), metrics=found,
+    )  # fmt: skip
+
+
 if __name__ == "__main__":
-    main()
+    {"mixtures": mixtures, "deaths": deaths}.get("".join(sys.argv[1:]), main)()

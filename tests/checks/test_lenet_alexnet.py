@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -28,6 +29,8 @@ def test_one_tower_is_what_summary_says() -> None:
     assert share == pytest.approx(TOWER["share"], abs=0.05)
     assert checks.one_tower(TOWER).passed
     assert checks.one_tower(TOWER | {"share": share}).passed
+    assert checks.one_tower(TOWER | {"share": 95}).passed
+    assert checks.one_tower(TOWER | {"conv 2": ...}).message == "still empty: conv 2"
 
 
 @pytest.mark.parametrize(
@@ -41,8 +44,11 @@ def test_one_tower_is_what_summary_says() -> None:
         ({"share": 97.35}, "a convolution counts twice"),
         ({"share": 90.18}, "an FC layer counts twice"),
         ({"share": 95.3}, "54 x 54"),
+        ({"share": 92}, "with two groups"),
+        ({"share": 97}, "a convolution counts twice"),
         ({"share": 50}, "share: not 50"),
-        ({"conv 2": ...}, "'conv 2' is missing"),
+        ({"share": "94.8 %"}, "expected a number for share"),
+        ({"conv 2": 614_655}, "conv 2: not 614655"),
     ],
 )
 def test_one_tower_names_the_mistake(change: dict, message: str) -> None:
@@ -104,6 +110,23 @@ def variant(**changes: bool) -> Any:
     return lambda *arguments: costs(*arguments, **changes)
 
 
+def fully_connected(macs: int, parameters: int) -> Any:
+    """Biases of FC layers added to the multiply-adds, or taken from the parameters."""
+
+    def answer(layers, channels, side):
+        pairs = costs(layers, channels, side)
+        outs = [layer[1] if layer[0] == "fc" else 0 for layer in layers]
+        return [(p + parameters * out, m + macs * out) for (p, m), out in zip(pairs, outs, strict=True)]
+
+    return answer
+
+
+def test_costs_prints_all_digits() -> None:
+    """One part in a million is a mistake, and it is visible."""
+    message = checks.costs(lambda *a: [(p, m + (m > 10**5)) for p, m in costs(*a)]).message
+    assert re.search(r"expected \([\d,]+, ([\d,]+)\), got \([\d,]+, (?!\1)[\d,]+\)", message), message
+
+
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
@@ -113,6 +136,9 @@ def variant(**changes: bool) -> Any:
         (variant(pool=False), "pooling changes the side"),
         (variant(flat=False), "the first fully connected layer sees"),
         (costs_swapped, "the pairs are swapped"),
+        (fully_connected(0, -1), "biases of the fully connected layers are missing"),
+        (fully_connected(1, 0), "FC layer's bias is no multiply-add"),
+        (lambda *a: [(p, m + (p > 0)) for p, m in costs(*a)], "layer 0, ('conv', "),
         (lambda layers, channels, side: [(p, p) for p, _ in costs(layers, channels, side)], "expected"),
         (lambda layers, channels, side: [(0, 0)] * len(layers), "everything is zero"),
         (lambda layers, channels, side: costs(layers, channels, side)[1:], "expected shape"),
@@ -196,7 +222,7 @@ def transposed(x, weight, bias, table):
     return F.conv2d(x, weight * mask[:, :, None, None], bias)
 
 
-@pytest.mark.parametrize("answer", [masked, map_by_map, in_place])
+@pytest.mark.parametrize("answer", [masked, map_by_map])
 def test_partial_convolution_accepts(answer: Any) -> None:
     assert checks.partial_convolution(answer).passed
 
@@ -209,6 +235,7 @@ def test_partial_convolution_accepts(answer: Any) -> None:
         (lambda *a: masked(*a, invert=True), "turned round"),
         (lambda *a: masked(*a, use_bias=False), "the bias is missing"),
         (bias_each_time, "once for each map"),
+        (in_place, "changes weight of its caller"),
         (lambda *a: 0 * masked(*a), "everything is zero"),
     ],
 )
@@ -238,7 +265,50 @@ class Other(nn.Module):
         return self.head(self.c5(self.maps(x)).flatten(1))
 
 
-@pytest.mark.parametrize("answer", [lenet, Other])
+class Shared(nn.Module):
+    """One pooling and one activation, called several times, and the last activation made on the fly."""
+
+    def __init__(self, activation, pool):
+        super().__init__()
+        self.act, self.pool, self.kind = activation(), pool(2), activation
+        self.c1, self.c3 = nn.Conv2d(1, 6, 5), nn.Conv2d(6, 16, 5)
+        self.c5, self.f6, self.last = nn.Linear(400, 120), nn.Linear(120, 84), nn.Linear(84, 10)
+
+    def forward(self, x):
+        x = self.pool(self.act(self.c1(x)))
+        x = self.pool(self.act(self.c3(x))).flatten(1)
+        return self.last(self.kind()(self.f6(self.act(self.c5(x)))))
+
+
+def one_object(activation, pool):
+    a, p = activation(), pool(2)
+    return nn.Sequential(
+        nn.Conv2d(1, 6, 5), a, p, nn.Conv2d(6, 16, 5), a, p, nn.Flatten(),
+        nn.Linear(400, 120), a, nn.Linear(120, 84), a, nn.Linear(84, 10),
+    )  # fmt: skip
+
+
+class Idle(Other):
+    """Calls its activations and throws the result away."""
+
+    def forward(self, x):
+        a, p = self.maps[1], self.maps[2]
+        x = self.maps[0](x)
+        a(x)
+        x = self.maps[3](p(x))
+        return self.head(self.c5(p(a(x)))[:, :, 0, 0])
+
+
+class Soft(Other):
+    def forward(self, x):
+        return super().forward(x).softmax(1)
+
+
+def without(place: int) -> Any:
+    return lambda *a: nn.Sequential(*(layer for i, layer in enumerate(lenet(*a)) if i != place))
+
+
+@pytest.mark.parametrize("answer", [lenet, Other, Shared, one_object])
 def test_hybrid_accepts(answer: Any) -> None:
     assert checks.hybrid(answer).passed
 
@@ -246,12 +316,17 @@ def test_hybrid_accepts(answer: Any) -> None:
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        (lambda activation, pool: lenet(nn.ReLU, pool), "asked for Tanh"),
-        (lambda activation, pool: lenet(activation, nn.MaxPool2d), "asked for ReLU and AvgPool2d"),
-        (lambda *a: lenet(*a, last=True), "the logits have no activation"),
+        (lambda activation, pool: lenet(nn.ReLU, pool), "after C1 expected Tanh, then MaxPool2d, got ReLU, then Max"),
+        (lambda activation, pool: lenet(activation, nn.MaxPool2d), "hybrid(ReLU, AvgPool2d): after C1"),
+        (lambda *a: lenet(*a, last=True), "after the logits expected nothing, got Tanh"),
+        (lambda *a: nn.Sequential(lenet(*a), nn.Softmax(1)), "after the logits expected nothing, got Softmax"),
+        (Soft, "not what they give one by one"),
+        (Idle, "not what they give one by one"),
+        (without(1), "after C1 expected Tanh, then MaxPool2d, got MaxPool2d"),
+        (without(8), "after C5 expected Tanh, got nothing"),
         (lambda *a: lenet(*a, width=15), "expected 61 706 parameters"),
-        (lambda *a: lenet(*a, order=True), "the network begins"),
-        (lambda *a: nn.Sequential(nn.Flatten(), nn.Linear(1024, 10)), "expected 4 activations"),
+        (lambda *a: lenet(*a, order=True), "after C1 expected Tanh, then MaxPool2d, got MaxPool2d, then Tanh"),
+        (lambda *a: nn.Sequential(nn.Flatten(), nn.Linear(1024, 10)), "five layers with weights"),
         (lambda *a: torch.zeros(3, 10), "expected a module"),
     ],
 )

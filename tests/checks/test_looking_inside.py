@@ -96,6 +96,18 @@ def test_detail_map_accepts(answer: Any) -> None:
     assert checks.detail_map(answer).passed
 
 
+def only_logits(model, x, classes, patch, stride):
+    rows = []
+    for top in range(0, x.shape[2] - patch + 1, stride):
+        rows.append([])
+        for left in range(0, x.shape[3] - patch + 1, stride):
+            covered = x.clone()
+            part = covered[..., top : top + patch, left : left + patch]
+            part[:] = part.mean((2, 3), keepdim=True)
+            rows[-1].append(model(covered)[0, classes].sum())
+    return torch.tensor(rows)
+
+
 def in_place(model, x, classes, patch, stride):
     result = by_loops(model, x, classes, patch, stride)
     x[..., :patch, :patch] = 0
@@ -124,6 +136,7 @@ def whole(model, x, classes):
         (lambda *a: by_loops(*a, each=lambda d: d.mean(-1)), "mean over the classes"),
         (lambda m, x, c, p, s: by_loops(m, x, [int(m(x).argmax())], p, s), "most probable class"),
         (lambda m, x, c, p, s: by_loops(m, x, c, p, 1), "moves by stride"),
+        (only_logits, "these are logits"),
         (lambda *a: by_loops(*a)[:-1, :-1], "may touch the border"),
         (lambda *a: torch.zeros_like(by_loops(*a)), "zero"),
         (in_place, "changes a tensor"),

@@ -125,7 +125,13 @@ def test_basic_block_names_missing_and_misshapen_parts() -> None:
             if self.downsample is not None:
                 self.downsample[0] = nn.Conv2d(c, w, 1, stride=s)
 
+    class Channels(Block):
+        def __init__(self, c, w, s):
+            super().__init__(c, w, s)
+            self.downsample = self.downsample if c != w else None
+
     rejects(checks.basic_block(Never), "it needs downsample")
+    rejects(checks.basic_block(Channels), "for 8 channels, width 8 and stride 2")
     rejects(checks.basic_block(Bare), "downsample should be nn.Sequential")
     rejects(checks.basic_block(Biased), "downsample.0.bias: in front of batch normalization")
     rejects(checks.basic_block(Other), "expected a part named bn2")
@@ -231,6 +237,7 @@ def test_zero_init_accepts() -> None:
     assert checks.zero_init(zero("bn2.weight")).passed
     assert checks.zero_init(zero("bn2.weight", "bn2.bias")).passed
     assert checks.zero_init(by_hand).passed
+    assert "offsets of normalization are zero" in checks.zero_init(zero("bn2.bias")).message
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ STACKS = {"field of four": 9, "layers for 15x15": 7, "saved in %": 72}
 
 def test_stacks_accepts() -> None:
     assert checks.stacks(STACKS).passed
+    assert checks.stacks(STACKS | {"saved in %": ...}).message == "still empty: saved in %"
     assert checks.stacks(STACKS | {"saved in %": 100 * (1 - 63 / 225)}).passed
 
 
@@ -30,7 +31,8 @@ def test_stacks_accepts() -> None:
         ({"saved in %": 0.72}, "not a fraction"),
         ({"saved in %": 257}, "as the whole"),
         ({"saved in %": 0}, "saved in %: not 0"),
-        ({"saved in %": ...}, "is missing"),
+        ({"field of four": "9x9"}, "expected a number for field of four"),
+        ({"layers for 15x15": 7.05}, "not 7.05"),
     ],
 )
 def test_stacks_names_the_mistake(change: dict, message: str) -> None:
@@ -44,22 +46,24 @@ class Module(nn.Module):
 
     def __init__(
         self, c, one, three, five, pool, *, k=5, project=True, bottleneck=True, norm=False, relu=True, bias=True,
-        average=False, total=False, order=(0, 1, 2, 3), window=3,
+        average=False, total=False, order=(0, 1, 2, 3), window=3, between=True, late=False, act=nn.ReLU,
     ):  # fmt: skip
         super().__init__()
         self.total, self.order = total, order
 
-        def conv(a, b, k):
+        def conv(a, b, k, relu=relu):
             parts = [nn.Conv2d(a, b, k, padding=k // 2, bias=bias)]
             parts += [nn.BatchNorm2d(b)] if norm else []
-            return nn.Sequential(*parts, *([nn.ReLU()] if relu else []))
+            return nn.Sequential(*parts, *([act()] if relu else []))
 
         pooling = (nn.AvgPool2d if average else nn.MaxPool2d)(window, stride=1, padding=window // 2)
         branches = [
             conv(c, one, 1),
-            nn.Sequential(conv(c, three[0], 1), conv(*three, 3)) if bottleneck else conv(c, three[1], 3),
+            nn.Sequential(conv(c, three[0], 1, relu and between), conv(*three, 3))
+            if bottleneck
+            else conv(c, three[1], 3),
             nn.Sequential(conv(c, five[0], 1), conv(*five, k)) if bottleneck else conv(c, five[1], k),
-            nn.Sequential(pooling, conv(c, pool, 1)) if project else pooling,
+            nn.Sequential(*[pooling, conv(c, pool, 1)][:: -1 if late else 1]) if project else pooling,
         ]
         self.branches = nn.ModuleList(branches)
 
@@ -104,9 +108,14 @@ def variant(**changes: Any) -> Any:
         (variant(bottleneck=False), "before 3x3 and 5x5 are missing"),
         (variant(norm=True), "batch normalization"),
         (variant(bias=False), "have no biases"),
-        (variant(relu=False), "a ReLU after each convolution"),
-        (variant(order=(2, 1, 0, 3)), "sees"),
+        (variant(relu=False), "the ReLUs are missing"),
+        (variant(between=False), "no ReLU follows the 1x1 convolution before the 3x3"),
+        (variant(late=True), "it comes after"),
+        (variant(act=nn.Sigmoid), "a sigmoid"),
+        (variant(order=(2, 1, 0, 3)), "another order"),
+        (variant(order=(0, 1, 3, 2)), "another order"),
         (variant(average=True), "take the maximum of 3x3"),
+        (variant(window=5), "pools over 5x5"),
         (variant(window=1), "does not pool"),
         (lambda c, *rest: nn.Conv2d(c, 5, 3), "keep the map's size"),
         (lambda *a: torch.zeros(1), "expected a module"),
@@ -144,6 +153,8 @@ def test_break_even_accepts(answer: Any) -> None:
         (lambda c, out, k: (k * c * out - 1) // (c + k * out), "k*k pixels"),
         (lambda c, out, k: 0, "write both costs"),
         (lambda c, out, k: 27, "not 27"),
+        (lambda c, out, k: k * k * c * out // (c + k * k * out), "both cost the same"),
+        (lambda c, out, k: str(break_even(c, out, k)), "expected a number"),
     ],
 )
 def test_break_even_names_the_mistake(answer: Any, message: str) -> None:
@@ -183,6 +194,9 @@ def test_auxiliary_loss_accepts(answer: Any) -> None:
         (lambda o, y: 0.3 * sum(CE(part, y) for part in o), "multiplies all three"),
         (lambda o, y: CE(o[0] + 0.3 * (o[1] + o[2]), y), "a loss of its own"),
         (lambda o, y: CE(o[0], y) + 0.3 * (CE(o[1], y) + CE(o[2], y)), "as in eval mode"),
+        (lambda o, y: loss(o, y).item(), "no gradient comes out"),
+        (lambda o, y: loss(o, y).detach(), "no gradient comes out"),
+        (lambda o, y: loss((o[0], o[1].detach(), o[2]), y), "aux1 gets no gradient"),
         (lambda o, y: torch.tensor(0.0), "everything is zero"),
         (lambda o, y: torch.tensor(2.0), "expected"),
     ],
@@ -233,6 +247,10 @@ def normal(std):
         (lambda layer: nn.init.zeros_(layer.weight), "all weights of a layer are equal"),
         (lambda layer: nn.init.constant_(layer.weight, 0.1), "all weights of a layer are equal"),
         (lambda layer: nn.init.kaiming_normal_(layer.weight), "set the biases to zero"),
+        (lambda layer: he(layer) or nn.init.constant_(layer.bias, float("nan")), "set the biases to zero"),
+        (lambda layer: he(layer) or setattr(layer, "bias", None), "set the biases to zero"),
+        (lambda layer: nn.init.dirac_(layer.weight), "draw them at random"),
+        (lambda layer: nn.init.uniform_(layer.weight, 0, 2 / layer.weight[0].numel()), "draw both signs"),
     ],
 )
 def test_initialize_names_the_mistake(answer: Any, message: str) -> None:

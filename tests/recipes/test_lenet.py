@@ -50,3 +50,47 @@ def test_the_shipped_table_is_read_off_the_curves() -> None:
     for name, runs in card["metrics"].items():
         for rate, final in runs.items():
             assert curves[f"{name}/{rate}"][:, -1].tolist() == pytest.approx(final)
+
+
+def test_mixtures_swap_the_pooling_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images, labels = fashion_mnist("train")
+    few = (images[:64], labels[:64])
+    for original, pool in lenet.MIXTURES.values():
+        model, _ = lenet.train(original, 0.01, few, few, seed=0, epochs=1, pool=pool)
+        kinds = [type(layer) for layer in model.modules()]
+        assert kinds.count(pool) == 2
+        assert kinds.count(nn.Tanh if original else nn.ReLU) == 4
+        assert not ({nn.MaxPool2d, nn.AvgPool2d} - {pool}) & set(kinds)
+    monkeypatch.setattr(weights, "FOLDER", tmp_path)
+    lenet.mixtures(count=128, epochs=1, seeds=2)
+    shapes = {name: curve.shape for name, curve in weights.load("lenet_mixtures").items()}
+    assert shapes == dict.fromkeys(lenet.MIXTURES, (2, 1))
+
+
+def test_the_shipped_mixtures_are_read_off_their_curves() -> None:
+    card, curves = weights.card("lenet_mixtures"), weights.load("lenet_mixtures")
+    assert set(card["metrics"]) == set(curves) == set(lenet.MIXTURES)
+    for name, final in card["metrics"].items():
+        assert curves[name].shape == (3, lenet.EPOCHS)
+        assert curves[name][:, -1].tolist() == pytest.approx(final, abs=1e-4)
+
+
+def test_dead_maps_are_counted_by_hand() -> None:
+    images = fashion_mnist("test")[0][:50]
+    torch.manual_seed(0)
+    model = lenet.lenet5()
+    assert lenet.dead_maps(model, images) == [0, 0]
+    with torch.no_grad():
+        model.features[0].bias[:2] = -100
+        model.features[3].bias[5] = -100
+    assert lenet.dead_maps(model, images) == [2, 1]
+
+
+def test_deaths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tiny run stores a table; the shipped one is whole."""
+    card, counts = weights.card("lenet_dead"), weights.load("lenet_dead")
+    assert {rate: runs.shape for rate, runs in counts.items()} == dict.fromkeys(("0.1", "0.2"), (3, 2, 2))
+    assert [[run["before"], run["after"]] for run in card["metrics"]["0.2"]] == counts["0.2"].tolist()
+    monkeypatch.setattr(weights, "FOLDER", tmp_path)
+    lenet.deaths(count=64, epochs=1, seeds=1, rates=(0.1,))
+    assert weights.load("lenet_dead")["0.1"].shape == (1, 2, 2)
