@@ -1,5 +1,6 @@
 // What a network is made of, block by block: maps to scale, and what each block costs on three aligned axes.
-// A block is [label, layers, C, H, W, parameters, multiply-adds, activations, sees]; sees 0 is the whole image.
+// A block is [label, layers, C, H, W, parameters, multiply-adds, activations, sees, works]; sees 0 is the whole image;
+// works is the side of the maps that its last convolution writes, before a pooling that may follow.
 
 const COSTS = [["parameters", 5, "--blue"], ["multiply-adds", 6, "--amber"], ["activations", 7, "--green"]];
 
@@ -12,8 +13,8 @@ export function withMean(blocks) {
   if (first < 1) return null;
   const [, , C, H, W] = blocks[first - 1], classes = blocks[blocks.length - 1][2];
   if (H * W === 1 || blocks[first][6] !== C * H * W * blocks[first][2]) return null;
-  return [...blocks.slice(0, first), ["mean", "global average pooling", C, 1, 1, 0, 0, 0, 0],
-    ["FC", "fully connected", classes, 1, 1, (C + 1) * classes, C * classes, classes, 0]];
+  return [...blocks.slice(0, first), ["mean", "global average pooling", C, 1, 1, 0, 0, 0, 0, 0],
+    ["FC", "fully connected", classes, 1, 1, (C + 1) * classes, C * classes, classes, 0, 0]];
 }
 
 // Boxes [x, width, height] for maps [C, H]: one scale for all widths and one for all heights, 2 at least.
@@ -44,6 +45,13 @@ export function percent(part, whole) {
   const share = (100 * part) / whole;
   return share < 0.1 ? "under 0.1 %" : share.toFixed(1) + " %";
 }
+// "64 × 224² → 112²" where a block ends with a pooling.
+export function size([, , C, H, W, , , , , works]) {
+  if (H * W === 1) return String(C);
+  return works && works !== H ? `${C} × ${works}² → ${H}²` : `${C} × ${H} × ${W}`;
+}
+// The block at the same depth of another network.
+export const sameDepth = (index, before, after) => (before > 1 ? Math.round((index / (before - 1)) * (after - 1)) : 0);
 export function extent(sees, side) {
   if (sees < 0) return "How far it sees is not known.";
   if (sees === 0) return "Each number sees the whole image.";
@@ -53,7 +61,7 @@ export function extent(sees, side) {
 
 const STYLE = `
 .cv-arch { flex:1 1 100%; min-width:0; touch-action:pan-y !important; border-radius:6px; }
-.cv-arch > div { display:grid; grid-template-columns:6.3rem 6.6rem repeat(3, minmax(0, 1fr)); gap:0 .6rem; align-items:center;
+.cv-arch > div { display:grid; grid-template-columns:6.3rem 7.6rem repeat(3, minmax(0, 1fr)); gap:0 .6rem; align-items:center;
   min-height:24px; padding:0 .4rem; border-radius:4px; font-size:14px; }
 .cv-arch > .on { background:var(--pale); box-shadow:inset 0 0 0 2px var(--blue); }
 .cv-arch .head { font-size:13px; color:var(--soft); align-items:end; border-bottom:1px solid var(--line); border-radius:0; }
@@ -91,10 +99,14 @@ export default {
       model.save_changes();
     }
     const move = (dx, dy) => choose(chosen() + (dy || dx));
-    const label = (what) => `${what}; choose a block with the arrow keys`;
+    const label = (what) => `${what}; choose a block with the arrow keys, Home and End`;
     cv.draggable(drawing, { label: label("Outputs of the blocks, to scale"), move,
       unit: () => Math.max(12, drawing.getBoundingClientRect().width / current().length) });
     cv.draggable(list, { label: label("Costs of the blocks"), move: (dx, dy) => move(dy ? 0 : dx, dy), unit: () => 24 });
+    for (const part of [drawing, list]) part.addEventListener("keydown", (event) => {
+      const end = { Home: 0, End: current().length - 1 }[event.key];
+      if (end !== undefined) { event.preventDefault(); choose(end); }
+    });
     drawing.style.touchAction = "pan-y"; // a tap chooses; the page must still scroll
     drawing.addEventListener("pointerdown", (event) => {
       const { left, width } = drawing.getBoundingClientRect(), x = ((event.clientX - left) / width) * (WIDTH + 6) - 3;
@@ -106,8 +118,10 @@ export default {
       return boxes([[C, side], ...current().map((block) => [block[2], block[3]])], WIDTH, HEIGHT, GAP, side);
     };
 
+    let count = current().length; // of blocks, when last drawn
     function draw() {
       const blocks = current(), at = chosen(), { name, input: [C, side] } = network(), block = blocks[at];
+      count = blocks.length;
       mean.querySelector("input").disabled = !withMean(network().blocks);
       maps.replaceChildren(...placed().map(([x, width, height], i) => svg("rect", { x, y: HEIGHT - height, width, height,
         style: i ? `fill:var(${i - 1 === at ? "--orange" : "--blue"})` : "fill:none;stroke:var(--ink)" })));
@@ -117,11 +131,12 @@ export default {
       maps.append(svg("path", { d: `M${x + width / 2} ${HEIGHT - height - 3}l-6 -10h12z`, style: "fill:var(--orange)",
         transform: height > HEIGHT - 14 ? `translate(0 ${15})` : undefined, stroke: "var(--paper)" }));
 
-      const scales = COSTS.map(([, column]) => largest(model.get("together") ? networks.map((n) => n.blocks) : [blocks], column));
+      const shown = model.get("together") ? networks.map((n) => n.blocks) : [network().blocks, blocks]; // as before "mean"
+      const scales = COSTS.map(([, column]) => largest(shown, column));
       list.replaceChildren(html("div", { class: "head" }, html("span", {}, "block"), html("span", { class: "shape" }, "output"),
         ...COSTS.map(([what, column]) => html("span", {}, what, html("br", {}), compact(total(blocks, column))))));
       blocks.forEach((each, i) => list.append(html("div", { class: i === at ? "on" : "", onpointerdown: () => choose(i) },
-        html("span", {}, each[0]), html("span", { class: "shape" }, each[3] * each[4] > 1 ? `${each[2]} × ${each[3]} × ${each[4]}` : String(each[2])),
+        html("span", {}, each[0]), html("span", { class: "shape" }, size(each)),
         ...COSTS.map(([, column, color], k) => html("span", { class: "bar" },
           html("i", { style: `width:calc(${(each[column] / scales[k]).toFixed(4)} * (100% - var(--number, 0px)));background:var(${color})` }),
           html("span", {}, each[column] ? compact(each[column]) : ""))))));
@@ -129,12 +144,14 @@ export default {
 
       const shape = block[3] * block[4] > 1 ? `${block[2]} maps of ${block[3]} × ${block[4]}` : `a vector of ${grouped(block[2])} numbers`;
       const costs = COSTS.map(([what, column]) => `${grouped(block[column])} ${what} (${percent(block[column], total(blocks, column))})`);
-      readout.textContent = `${name}, block ${at + 1} of ${blocks.length}, ${block[0]}: ${block[1]}. Output: ${shape}. `
+      const before = block[9] && block[9] !== block[3] && block[3] > 1
+        ? `Its convolutions write maps of ${block[9]} × ${block[9]}, the pooling behind them makes them smaller. ` : "";
+      readout.textContent = `${name}, block ${at + 1} of ${blocks.length}, ${block[0]}: ${block[1]}. Output: ${shape}. ${before}`
         + `It has ${costs[0]}, ${costs[1]} and ${costs[2]}. ${extent(block[8], side)} `
-        + `A full bar, the largest block of ${model.get("together") ? "all networks" : "this network"}, is `
+        + `A full bar, the largest block of ${model.get("together") ? "all networks" : "this network with its own layers"}, is `
         + COSTS.map(([what], k) => `${compact(scales[k])} ${what}`).join(", ") + ".";
     }
-    model.on("change:network", () => { model.set("block", 0); draw(); });
+    model.on("change:network", () => { model.set("block", sameDepth(model.get("block"), count, current().length)); draw(); });
     for (const key of ["block", "mean", "together"]) model.on("change:" + key, draw);
     new ResizeObserver(() => list.style.setProperty("--number", list.clientWidth > 540 ? "3.6rem" : "0px")).observe(list);
     draw();

@@ -150,8 +150,13 @@ def browse(*names: str) -> list[dict[str, Any]]:
 
     >>> lenet = browse("LeNet-5")[0]
     >>> lenet["name"], lenet["input"], lenet["blocks"][0]
-    ('LeNet-5', [1, 32, 32], ['C1', 'conv 5×5', 6, 28, 28, 156, 117600, 4704, 5])
+    ('LeNet-5', [1, 32, 32], ['C1', 'conv 5×5', 6, 28, 28, 156, 117600, 4704, 5, 28])
+
+    Raises:
+        ValueError: for a name that is not in the list.
     """
+    if unknown := [name for name in names if name not in NETWORKS]:
+        raise ValueError(f"expected names among {', '.join(NETWORKS)}, got {unknown[0]!r}")
     tensors, words = weights.load("architectures"), weights.card("architectures")["blocks"]
     entries = []
     for name in names or NETWORKS:
@@ -164,18 +169,24 @@ def grouped(model: nn.Module, shape: tuple[int, int, int], parts: Sequence[Part]
     """The rows of ``summary(model, shape)``, put together part by part.
 
     Returns:
-        For each part ``[label, layers, C, H, W, parameters, multiply-adds, activations, sees]``: ``layers`` says in
-        words what it holds; ``C, H, W`` is its output, H = W = 1 for a vector; activations are the numbers that its
+        For each part ``[label, layers, C, H, W, parameters, multiply-adds, activations, sees, works]``: ``layers`` says
+        in words what it holds; ``C, H, W`` is its output, H = W = 1 for a vector; activations are the numbers that its
         convolutions and fully connected layers write; ``sees`` is the side of its receptive field in pixels, 0 for the
-        whole image, -1 where it is not known.
+        whole image, -1 where it is not known; ``works`` is the side of the maps that its last convolution writes, which
+        differs from H if the part ends with a pooling, and 0 without a convolution.
 
     Raises:
-        ValueError: if the first rows of the parts do not occur in this order, or rows come before the first part.
+        ValueError: if there are no parts, a part names a module that the network has not, the first rows of the parts
+            do not occur in this order, or rows come before the first part.
 
     >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 10))
     >>> grouped(model, (3, 8, 8), [Part("conv", "0"), Part("head", "2")])
-    [['conv', 'conv 3×3', 8, 6, 6, 224, 7776, 288, 3], ['head', 'fully connected', 10, 1, 1, 2890, 2880, 10, 0]]
+    [['conv', 'conv 3×3', 8, 6, 6, 224, 7776, 288, 3, 6], ['head', 'fully connected', 10, 1, 1, 2890, 2880, 10, 0, 0]]
     """
+    known = dict(model.named_modules())
+    if not parts or any(part.last and part.last not in known for part in parts):
+        named = [part.last for part in parts if part.last and part.last not in known]
+        raise ValueError(f"expected parts that end at modules of the network, got {named or 'no parts'}; name some")
     outputs = _outputs(model, shape)
     groups: list[list[Row]] = []
     waiting = list(parts)
@@ -199,7 +210,9 @@ def _block(model: nn.Module, outputs: dict[str, tuple[int, ...]], part: Part, ro
     fields = [max(row.receptive_field) if row.receptive_field else -1 for row in working]
     sees = 0 if math.inf in fields else int(max(fields))
     costs = [sum(row.parameters for row in rows), sum(row.multiply_adds for row in rows)]
-    return [part.label, _words(model, rows), channels, height, width, *costs, written, sees]
+    maps = [row.output_shape[-1] for row in rows if row.multiply_adds and len(row.output_shape) == 4]
+    works = maps[-1] if maps else 0
+    return [part.label, _words(model, rows), channels, height, width, *costs, written, sees, works]
 
 
 def _words(model: nn.Module, rows: list[Row]) -> str:
@@ -233,13 +246,16 @@ def _outputs(model: nn.Module, shape: tuple[int, int, int]) -> dict[str, tuple[i
         return lambda _module, _inputs, output: found.__setitem__(name, tuple(output.shape))
 
     hooks = [module.register_forward_hook(keep(name)) for name, module in model.named_modules()]
-    parameter = next(model.parameters())
+    parameter = next(model.parameters(), torch.empty(0))
+    modes = {module: module.training for module in model.modules()}
     try:
         with torch.no_grad():
             model.eval()(torch.empty(1, *shape, device=parameter.device, dtype=parameter.dtype))
     finally:
         for hook in hooks:
             hook.remove()
+        for module, training in modes.items():
+            module.training = training
     return found
 
 

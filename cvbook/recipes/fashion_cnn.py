@@ -66,7 +66,7 @@ class Settings:
 
 
 SHORT = Settings()
-LONG = Settings(epochs=16, widths=(96, 192), cutout=8, ema=0.99)
+LONG = Settings(epochs=12, widths=(96, 192), cutout=8, ema=0.99)
 
 
 def whitening_filters(images: Tensor, size: int = 4) -> Tensor:

@@ -57,9 +57,14 @@ def train(
 def best_rate(runs: dict[str, list[float]]) -> str:
     """The rate with the best mean accuracy.
 
+    Raises:
+        ValueError: without runs, or if an accuracy is not a number.
+
     >>> best_rate({"0.1": [0.5, 0.7], "0.2": [0.1, 0.9]})
     '0.1'
     """
+    if not runs or any(not found or any(value != value for value in found) for found in runs.values()):
+        raise ValueError(f"expected accuracies for at least one rate, got {runs}")
     return max(runs, key=lambda rate: sum(runs[rate]) / len(runs[rate]))
 
 
@@ -121,9 +126,7 @@ def dead_maps(model: nn.Module, images: Tensor) -> list[int]:
     return counts
 
 
-def deaths(
-    *, count: int = COUNT, epochs: int = EPOCHS, seeds: int = 3, rates: tuple[float, ...] = (0.1, 0.2)
-) -> None:
+def deaths(*, count: int = COUNT, epochs: int = EPOCHS, seeds: int = 3, rates: tuple[float, ...] = (0.1, 0.2)) -> None:
     """Count dead maps of the ReLU network before and after training and store them; arguments shrink it for tests."""
     images, labels = fashion_mnist("train")
     test = fashion_mnist("test")

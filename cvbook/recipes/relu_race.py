@@ -26,7 +26,13 @@ STEPS, BATCH, WINDOW = 500, 128, 25  # the error is a mean over the last 25 batc
 
 
 def network(activation: str, *, seed: int) -> nn.Sequential:
-    """Two convolutions and two linear layers; He initialization for ``"relu"``, Glorot for ``"tanh"``."""
+    """Two convolutions and two linear layers; He initialization for ``"relu"``, Glorot for ``"tanh"``.
+
+    Raises:
+        ValueError: for another activation.
+    """
+    if activation not in ("relu", "tanh"):
+        raise ValueError(f"expected 'relu' or 'tanh', got {activation!r}")
     torch.manual_seed(seed)
     act = {"relu": nn.ReLU, "tanh": nn.Tanh}[activation]
     model = nn.Sequential(
@@ -46,7 +52,13 @@ def network(activation: str, *, seed: int) -> nn.Sequential:
 
 
 def race(activation: str, rate: float, images: Tensor, labels: Tensor, *, seed: int, steps: int = STEPS) -> Tensor:
-    """Train with SGD and momentum 0.9; the running training error ``(steps,)``, each batch judged before its step."""
+    """Train with SGD and momentum 0.9; the running training error ``(steps,)``, each batch judged before its step.
+
+    Raises:
+        ValueError: without images or steps.
+    """
+    if not len(images) or steps < 1:
+        raise ValueError(f"expected images and at least one step, got {len(images)} images and {steps} steps")
     model = network(activation, seed=seed)
     optimizer = torch.optim.SGD(model.parameters(), lr=rate, momentum=0.9)
     generator = torch.Generator().manual_seed(seed)

@@ -4,11 +4,13 @@ The argument of Simonyan & Zisserman 2014 (https://arxiv.org/abs/1409.1556, sect
 parameters, and one more ReLU. The third body, two 3x3 convolutions without a ReLU between them, takes them apart.
 
 Run: ``python -m cvbook.recipes.three_by_three`` (15 trainings, 5 s each on one free CPU core). It stores
-``three_by_three``: training and test accuracy of every run.
+``three_by_three``: training and test accuracy of every run. ``python -m cvbook.recipes.three_by_three faster`` repeats
+it at three times the rate with four seeds and stores ``three_by_three_faster``.
 """
 
 from __future__ import annotations
 
+import sys
 import time
 
 import torch
@@ -25,7 +27,13 @@ WIDTH, COUNT, EPOCHS = 16, 5_000, 8
 
 
 def body(kind: str) -> list[nn.Module]:
-    """Convolutions from ``WIDTH`` to ``WIDTH`` channels that see 5x5 pixels."""
+    """Convolutions from ``WIDTH`` to ``WIDTH`` channels that see 5x5 pixels.
+
+    Raises:
+        ValueError: if ``kind`` is none of `BODIES`.
+    """
+    if kind not in BODIES:
+        raise ValueError(f"expected one of {', '.join(BODIES)}, got {kind!r}")
     if kind == "one 5x5":
         return [nn.Conv2d(WIDTH, WIDTH, 5, padding=2), nn.ReLU()]
     first, second = (nn.Conv2d(WIDTH, WIDTH, 3, padding=1) for _ in range(2))
@@ -43,14 +51,18 @@ def network(kind: str, *, seed: int) -> nn.Sequential:
     )  # fmt: skip
 
 
-def train(kind: str, images: Tensor, labels: Tensor, *, seed: int, epochs: int = EPOCHS) -> nn.Sequential:
+def train(
+    kind: str, images: Tensor, labels: Tensor, *, seed: int, epochs: int = EPOCHS, lr: float = 3e-3
+) -> nn.Sequential:
     """AdamW with `fit`'s one-cycle schedule."""
     model = network(kind, seed=seed)
-    fit(model, images, labels, epochs=epochs, seed=seed, progress=False)
+    fit(model, images, labels, epochs=epochs, seed=seed, lr=lr, progress=False)
     return model
 
 
-def main(*, count: int = COUNT, epochs: int = EPOCHS, seeds: int = 5) -> None:
+def main(
+    *, count: int = COUNT, epochs: int = EPOCHS, seeds: int = 5, lr: float = 3e-3, name: str = "three_by_three"
+) -> None:
     """Train, measure and store; the arguments shrink the job for tests."""
     images, labels = fashion_mnist("train")
     test_images, test_labels = fashion_mnist("test")
@@ -60,15 +72,18 @@ def main(*, count: int = COUNT, epochs: int = EPOCHS, seeds: int = 5) -> None:
     for kind in BODIES:
         found[kind] = []
         for seed in range(seeds):
-            model = train(kind, images, labels, seed=seed, epochs=epochs)
+            model = train(kind, images, labels, seed=seed, epochs=epochs, lr=lr)
             found[kind].append([accuracy(model, images, labels), accuracy(model, test_images, test_labels)])
         print(kind, found[kind], round(time.perf_counter() - started), flush=True)
     weights.save(
-        "three_by_three", {kind: torch.tensor(runs) for kind, runs in found.items()},
-        recipe="cvbook.recipes.three_by_three", seed=list(range(seeds)), images=count, epochs=epochs,
+        name, {kind: torch.tensor(runs) for kind, runs in found.items()},
+        recipe="cvbook.recipes.three_by_three", seed=list(range(seeds)), images=count, epochs=epochs, lr=lr,
         seconds=round(time.perf_counter() - started), metrics=found,
     )  # fmt: skip
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:] == ["faster"]:
+        main(seeds=4, lr=1e-2, name="three_by_three_faster")
+    else:
+        main()

@@ -89,6 +89,20 @@ def test_other_words(js: Callable) -> None:
     assert "not known" in call("extent", -1, 224)
 
 
+def test_sizes(js: Callable) -> None:
+    call = js("architecture")
+    blocks = {block[0]: block for block in NETWORKS["VGG-16"]["blocks"]}
+    assert call("size", blocks["conv 1-1"]) == "64 × 224 × 224"
+    assert call("size", blocks["conv 1-2"]) == "64 × 224² → 112²"
+    assert call("size", blocks["FC 14"]) == "4096"
+
+
+def test_same_depth(js: Callable) -> None:
+    call = js("architecture")
+    assert [call("sameDepth", index, 11, 19) for index in (0, 5, 10)] == [0, 9, 18]
+    assert call("sameDepth", 0, 1, 19) == 0
+
+
 def test_the_browser(browser: Any) -> None:
     """Keys, taps and both check boxes; the second network's block is told with its share."""
     alt = "Two networks, block by block, with bars to scale."
@@ -110,13 +124,22 @@ def test_the_browser(browser: Any) -> None:
     page.check("input[data-key=mean]")
     assert page.locator(".cv-arch > div").count() == 1 + 8 + 2
     assert "2.59 M" in page.inner_text(".cv-arch .head")
+    first = page.locator(".cv-arch > div .bar:nth-child(3) i")  # parameters, on the scale of the whole network
+    assert first.evaluate_all("(all) => Math.max(...all.map((e) => e.offsetWidth))") < 10
+    page.locator(".cv-arch").focus()
+    page.keyboard.press("End")
+    assert "block 10 of 10, FC" in says()
+    page.keyboard.press("Home")
+    assert "conv 1: conv 11×11 / 4" in says()
     page.select_option("select", "ResNet-18")
     assert "stem: conv 7×7 / 2" in says()
     assert page.is_disabled("input[data-key=mean]")
     wide = page.locator(".cv-arch .bar i").evaluate_all("(all) => Math.max(...all.map((e) => e.offsetWidth))")
     page.check("input[data-key=together]")  # AlexNet's FC 6 is eight times as large as any block here
-    first = page.locator(".cv-arch > div .bar:nth-child(3) i")
     assert first.evaluate_all("(all) => Math.max(...all.map((e) => e.offsetWidth))") < 0.2 * wide
+    page.keyboard.press("End")
+    page.select_option("select", "AlexNet (2012)")
+    assert "of 10, " in says()  # the check box is still set
     page.close()
 
 

@@ -47,6 +47,30 @@ def test_known_blocks() -> None:
     assert [entry["name"] for entry in browse()] == list(NETWORKS)
 
 
+def test_maps_before_a_pooling_in_the_same_block() -> None:
+    vgg, google, resnet = browse("VGG-16", "GoogLeNet", "ResNet-18")
+    assert [(b[3], b[9]) for b in vgg["blocks"][:4]] == [(224, 224), (112, 224), (112, 112), (56, 112)]
+    assert [(b[3], b[9]) for b in google["blocks"][:3]] == [(56, 112), (28, 56), (28, 28)]
+    assert (resnet["blocks"][0][3], resnet["blocks"][0][9]) == (56, 112)
+    for entry in browse():
+        for block in entry["blocks"]:
+            if block[1].startswith("conv") and "," not in block[1]:
+                assert block[7] == block[2] * block[9] ** 2, block  # the activations of one convolution
+
+
+def test_what_is_asked_wrongly() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU())
+    with pytest.raises(ValueError, match="got no parts"):
+        grouped(model, (1, 8, 8), [])
+    with pytest.raises(ValueError, match=r"got \['7'\]"):
+        grouped(model, (1, 8, 8), [Part("conv", "0", "7")])
+    with pytest.raises(ValueError, match="expected names among LeNet-5"):
+        browse("Foo")
+    grouped(model.train(), (1, 8, 8), [Part("conv", "0")])
+    assert model.training
+    assert model[0].training
+
+
 def test_parts_out_of_order() -> None:
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Conv2d(2, 3, 3))
     with pytest.raises(ValueError, match="expected a first part that starts at '0', got '1'"):

@@ -94,3 +94,9 @@ def test_deaths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weights, "FOLDER", tmp_path)
     lenet.deaths(count=64, epochs=1, seeds=1, rates=(0.1,))
     assert weights.load("lenet_dead")["0.1"].shape == (1, 2, 2)
+
+
+@pytest.mark.parametrize("runs", [{}, {"0.1": []}, {"0.1": [float("nan")], "0.2": [0.1]}])
+def test_no_best_rate_without_accuracies(runs: dict) -> None:
+    with pytest.raises(ValueError, match="expected accuracies for at least one rate"):
+        lenet.best_rate(runs)

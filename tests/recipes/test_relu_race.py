@@ -46,3 +46,13 @@ def test_one_run_again() -> None:
     stored = weights.load("relu_race")["relu/0.03"][0, :30]
     errors = relu_race.race("relu", 0.03, images, labels, seed=0, steps=30)
     torch.testing.assert_close(errors, stored, atol=0.02, rtol=0)
+
+
+def test_what_is_asked_wrongly() -> None:
+    images, labels = torch.zeros(4, 1, 28, 28), torch.zeros(4, dtype=torch.long)
+    with pytest.raises(ValueError, match="expected 'relu' or 'tanh', got 'gelu'"):
+        relu_race.network("gelu", seed=0)
+    with pytest.raises(ValueError, match="at least one step, got 4 images and 0 steps"):
+        relu_race.race("relu", 0.1, images, labels, seed=0, steps=0)
+    with pytest.raises(ValueError, match="got 0 images"):
+        relu_race.race("relu", 0.1, images[:0], labels[:0], seed=0)

@@ -39,8 +39,14 @@ def test_without_the_relu_the_body_is_linear_up_to_its_last_one() -> None:
     torch.testing.assert_close(body(x + y) - zero, body(x) - zero + body(y) - zero)
 
 
-def test_shipped_table_agrees_with_its_card() -> None:
-    card, stored = weights.card("three_by_three"), weights.load("three_by_three")
+@pytest.mark.parametrize(("name", "seeds"), [("three_by_three", 5), ("three_by_three_faster", 4)])
+def test_shipped_table_agrees_with_its_card(name: str, seeds: int) -> None:
+    card, stored = weights.card(name), weights.load(name)
     for kind in recipe.BODIES:
         torch.testing.assert_close(stored[kind], torch.tensor(card["metrics"][kind]))
-        assert stored[kind].shape == (5, 2)
+        assert stored[kind].shape == (seeds, 2)
+
+
+def test_unknown_body() -> None:
+    with pytest.raises(ValueError, match="expected one of one 5x5, two 3x3"):
+        recipe.network("three 3x3", seed=0)
