@@ -83,7 +83,7 @@ def costs(answer: Callable[[Sequence[Layer], int, int], Sequence[Sequence[int]]]
         known = {name: torch.tensor(_costs(layers, channels, side, kind)) for kind, name in MISTAKES.items()}
         what = f"layers {layers} on {channels} channels of {side}x{side}"
         exact = _first_difference(got, expected, layers, f"{channels} channels of {side}x{side}")
-        mistakes = _known(known) | ({exact: lambda got=got: got} if exact else {})  # type: ignore[misc]
+        mistakes = _known(known) | ({exact: lambda got=got: got} if exact else {})
         equal(got, expected, mistakes=mistakes, what=what)
         if exact:
             raise Wrong(exact)

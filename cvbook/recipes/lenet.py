@@ -19,6 +19,7 @@ from torch.optim.lr_scheduler import LRScheduler, MultiStepLR
 
 from cvbook import weights
 from cvbook.cnns import lenet5
+from cvbook.cnns.lenet import LeNet5
 from cvbook.data import fashion_mnist
 from cvbook.train import fit
 
@@ -38,7 +39,7 @@ def step_decay(optimizer: torch.optim.Optimizer, steps: int) -> LRScheduler:
 def train(
     original: bool, rate: float, data: Images, test: Images, *, seed: int, epochs: int = EPOCHS,
     pool: type[nn.Module] | None = None,
-) -> tuple[nn.Module, dict[str, list[float]]]:  # fmt: skip
+) -> tuple[LeNet5, dict[str, list[float]]]:  # fmt: skip
     """SGD with momentum and `step_decay` in batches of 64; the network and its history.
 
     ``pool`` takes the place of both poolings; the first weights do not depend on it.
@@ -112,7 +113,7 @@ def mixtures(*, count: int = COUNT, epochs: int = EPOCHS, seeds: int = 3, rate: 
 
 
 @torch.no_grad()
-def dead_maps(model: nn.Module, images: Tensor) -> list[int]:
+def dead_maps(model: LeNet5, images: Tensor) -> list[int]:
     """How many maps of C1 and of C3 are zero at every pixel of all images ``(B, 1, 28, 28)``, behind the activation.
 
     >>> dead_maps(lenet5(), torch.rand(2, 1, 28, 28))[1] <= 16
@@ -148,4 +149,9 @@ def deaths(*, count: int = COUNT, epochs: int = EPOCHS, seeds: int = 3, rates: t
 
 
 if __name__ == "__main__":
-    {"mixtures": mixtures, "deaths": deaths}.get("".join(sys.argv[1:]), main)()
+    if sys.argv[1:] == ["mixtures"]:
+        mixtures()
+    elif sys.argv[1:] == ["deaths"]:
+        deaths()
+    else:
+        main()

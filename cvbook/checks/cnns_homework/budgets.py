@@ -40,14 +40,14 @@ def whole(value: Any, what: str) -> int:
 
 
 def exactly(
-    got: Sequence[int], right: Sequence[int], mistakes: Mapping[str, Callable[[int], object]], whats: Sequence[str]
+    got: Sequence[int], right: Sequence[int], mistakes: Mapping[str, Callable[[int], object]], texts: Sequence[str]
 ) -> None:
     """Compare whole numbers for several cases; a mistake must explain all of them.
 
     Args:
         got, right: one number for each case.
         mistakes: sentence -> function of the case's place in the list, what this mistake would give.
-        whats: each case in words.
+        texts: each case in words.
 
     Raises:
         Wrong: if one of them differs.
@@ -58,7 +58,7 @@ def exactly(
         if [wrong(place) for place in range(len(right))] == list(got):
             raise Wrong(sentence)
     place = next(i for i, (a, b) in enumerate(zip(got, right, strict=True)) if a != b)
-    raise Wrong(f"for {whats[place]}, expected {right[place]:,}, got {got[place]:,}")
+    raise Wrong(f"for {texts[place]}, expected {right[place]:,}, got {got[place]:,}")
 
 
 def _networks(seed: int) -> list[Case]:

@@ -124,8 +124,8 @@ def cross_entropy(answer: Callable[..., Any], *, seed: int = 0) -> str:
     labels, z = torch.tensor([0, 2]), torch.randn(2, 3, generator=g)
     sure = torch.tensor([[0.0, 200.0, 0.0], [0.0, 300.0, 0.0]])
     for scores, sentence in (
-        (z + 1e4, "scores near 10 000: exp overflows; subtract each row's largest score first"),
-        (z + torch.tensor([[0.0], [-1e4]]), "rows that lie 10 000 apart: each needs its own largest score"),
+        (z.double() + 1e4, "scores near 10 000: exp overflows; subtract each row's largest score first"),
+        (z.double() + torch.tensor([[0.0], [-1e4]]), "rows that lie 10 000 apart: each needs its own largest score"),
         (sure, "a wrong class that leads by 200: the share of the right one rounds to 0 and its logarithm is lost; "
                "never form the share, write log(exp(a) / s) as a - log(s)"),
     ):  # fmt: skip

@@ -74,7 +74,7 @@ ODD = [
 ]
 
 
-@pytest.mark.parametrize("odd", ODD, ids=str)
+@pytest.mark.parametrize("odd", ODD, ids=lambda odd: type(odd).__name__)
 @pytest.mark.parametrize("check", NAMES)
 def test_odd_shapes_and_types_get_a_clear_sentence(check: str, odd: Any) -> None:
     verdict = getattr(checks, check)(lambda *a: odd)
@@ -82,7 +82,7 @@ def test_odd_shapes_and_types_get_a_clear_sentence(check: str, odd: Any) -> None
     assert "your code stopped" not in verdict.message, verdict
 
 
-@pytest.mark.parametrize("odd", ODD, ids=str)
+@pytest.mark.parametrize("odd", ODD, ids=lambda odd: type(odd).__name__)
 @pytest.mark.parametrize("check", MODULES)
 def test_a_module_that_returns_odd_things_gets_a_clear_sentence(
     solutions: dict[str, Any], check: str, odd: Any

@@ -241,7 +241,7 @@ ODD = [
 ]
 
 
-@pytest.mark.parametrize("odd", ODD, ids=str)
+@pytest.mark.parametrize("odd", ODD, ids=lambda odd: type(odd).__name__)
 @pytest.mark.parametrize("check", NAMES)
 def test_odd_shapes_and_types_get_a_clear_sentence(check: str, odd: Any) -> None:
     verdict = getattr(checks, check)(lambda *a: odd)

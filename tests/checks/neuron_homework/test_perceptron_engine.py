@@ -176,6 +176,11 @@ MISTAKES: list[tuple[str, Any, str]] = [
         "'come back' too",
     ),
     ("separates", until(lambda states, state, n: True if n == 0 else None, limit=10), "you give up after 10 passes"),
+    (
+        "separates",
+        until(lambda states, state, n: True if n == 0 else None, limit=500),
+        "for two points side by side you give up after 500 passes",
+    ),
     ("separates", lambda one_pass, W, b: True, "no pass was free of mistakes"),
     ("separates", lambda one_pass, W, b: False, "everything is False"),
     ("separates", only_W, "W came back, but b did not"),
