@@ -221,7 +221,9 @@ def _questions(seed: int) -> list[tuple[str, Tensor, Tensor, int]]:
     questions = [(name, CORNERS, torch.tensor(table), max(table) + 1) for name, table in tables.items()]
     close = torch.tensor([[float(9 + seed), 7.0], [float(8 + seed), 7.0], [1.0, 8.0]]).double()
     questions.append(("three points close together", close, torch.tensor([0, 1, 1]), 2))
-    near = torch.tensor([[float(36 + seed % 4), 1.0], [float(37 + seed % 4), 1.0]]).double()  # over 600 passes
+    near = torch.tensor(
+        [[float(36 + 2 * (seed % 4)), 1.0], [float(37 + 2 * (seed % 4)), 1.0]]
+    ).double()  # over 600 passes
     questions.append(("two points side by side", near, torch.tensor([0, 1]), 2))
     while len(questions) < 13:
         x, y = torch.randint(0, 4, (5, 2), generator=g).double(), torch.randint(3, (5,), generator=g)
