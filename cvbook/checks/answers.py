@@ -1,20 +1,21 @@
-"""Call an answer on copies and read what it returns, so that no answer can break a check."""
+"""Call an answer, read what it returns so that no answer can break a check, and prepare what it is compared with."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cvbook.checks.verdict import Wrong
 
-__all__ = ["Mistakes", "called", "close", "known", "number", "parts", "tensor"]
+__all__ = ["Mistakes", "called", "close", "number", "parts", "random_statistics", "tensor", "unchanged"]
 
 Mistakes = dict[str, Callable[[], object]]
+Module = TypeVar("Module", bound=nn.Module)
 
 
 def called(answer: Callable[..., Any], **arguments: Any) -> Any:
@@ -31,6 +32,20 @@ def called(answer: Callable[..., Any], **arguments: Any) -> Any:
             raise Wrong(f"your function changes its argument {name} in place; work on a copy and return the result")
     if got is None or got is ...:
         raise NotImplementedError
+    return got
+
+
+def unchanged(answer: Callable[..., Any], *arguments: Any) -> Any:
+    """What ``answer`` returns for these very arguments, some of which are modules.
+
+    Raises:
+        Wrong: if it changes a tensor in place.
+    """
+    tensors = [value for value in arguments if isinstance(value, Tensor)]
+    before = [value.clone() for value in tensors]
+    got = answer(*arguments)
+    if not all(torch.equal(a, b) for a, b in zip(tensors, before, strict=True)):
+        raise Wrong("your code changes a tensor that it was given; work on a copy: x.clone()")
     return got
 
 
@@ -103,9 +118,14 @@ def close(got: float, expected: float, mistakes: Mapping[str, float], *, toleran
     raise Wrong(f"for {what}, expected {expected:.4g}, got {got:.4g}")
 
 
-def known(mistakes: Mapping[str, Tensor]) -> Mistakes:
-    """Mistakes whose results are computed already, in the form that `equal` takes."""
-    return {sentence: value.clone for sentence, value in mistakes.items()}
+def random_statistics(module: Module) -> Module:
+    """Give each batch normalization in a reference random scales, offsets and running statistics."""
+    for layer in module.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            for t in (layer.weight.data, layer.bias.data, layer.running_mean):
+                t.normal_()  # type: ignore[union-attr]
+            layer.running_var.uniform_(0.5, 2)  # type: ignore[union-attr]
+    return module
 
 
 def _copy(value: Any) -> Any:

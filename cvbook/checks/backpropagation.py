@@ -36,7 +36,7 @@ def diamond(answer: Callable[[float, float], Any]) -> str:
         "u is held fixed here, but it moves when a moves": table(lambda a, b: (0, a + b)),
         "this is the pair (df/db, df/da); swap them": right.flip(1),
     }
-    equal(table(answer), right, what="four random pairs (a, b)", mistakes=_known(mistakes))
+    equal(table(answer), right, what="four random pairs (a, b)", mistakes=mistakes)
     return "right: two paths from a, three from b"
 
 
@@ -172,7 +172,7 @@ def slopes(answer: Callable[[Tensor, float, float], Any]) -> str:
     for name, f in functions.items():
         known = {f"{name}: {sentence}": value for sentence, value in mistakes[name].items()}
         known[f"{name}: this is the function itself, not its derivative"] = f(x)
-        equal(got[name], (f(x + h) - f(x - h)) / (2 * h), what=f"{name} at 12 points", mistakes=_known(known))
+        equal(got[name], (f(x + h) - f(x - h)) / (2 * h), what=f"{name} at 12 points", mistakes=known)
     return "right: all four agree with central differences"
 
 
@@ -191,14 +191,14 @@ def loss_slopes(answer: Callable[[Tensor, Tensor], Any]) -> str:
         "squared error: there is a factor 2 too many; the 1/2 of the loss takes it away": 2 * right_squared,
         "squared error: the sign is wrong; when a is above y, the loss grows with z": -right_squared,
     }
-    equal(squared, right_squared, what="the squared error at six points", mistakes=_known(mistakes))
+    equal(squared, right_squared, what="the squared error at six points", mistakes=mistakes)
     mistakes = {
         "cross-entropy: the sign is wrong; when a is above y, the loss grows with z": y - a,
         "cross-entropy: a (1 - a) cancels against the derivative of the logarithm": (a - y) * a * (1 - a),
         "cross-entropy: this is dL/da; multiply by da/dz = a (1 - a)": (a - y) / (a * (1 - a)),
         "cross-entropy: there is a factor 2 too many": 2 * (a - y),
     }
-    equal(entropy, right_entropy, what="the cross-entropy at six points", mistakes=_known(mistakes))
+    equal(entropy, right_entropy, what="the cross-entropy at six points", mistakes=mistakes)
     return "right: (a - y) a (1 - a) is nearly 0 for a neuron that is sure and wrong, a - y is not"
 
 
@@ -230,7 +230,7 @@ def two_layers(answer: Callable[..., Any]) -> str:
             },
         }
         for i, (name, known) in zip((2, 1, 0), mistakes.items(), strict=True):
-            equal(got[i], right[i], what=f"{name}, {wide}-{hidden}-{out} units, B={B}", mistakes=_known(known))
+            equal(got[i], right[i], what=f"{name}, {wide}-{hidden}-{out} units, B={B}", mistakes=known)
     return "right: the whole backward pass of a network in four products"
 
 
@@ -282,10 +282,6 @@ def _agree(got: list[float], wanted: list[float], what: str, kind: str = "grads 
     if not _near([float(g) for g in got], [float(w) for w in wanted]):
         shown = [", ".join(f"{x:.4g}" for x in values) for values in (wanted, got)]
         raise Wrong(f"{what}: expected {kind}{shown[0]}, got {shown[1]}")
-
-
-def _known(mistakes: Mapping[str, Tensor]) -> dict[str, Callable[[], object]]:
-    return {sentence: value.clone for sentence, value in mistakes.items()}
 
 
 def _parts(value: Any, count: int) -> list[Any]:

@@ -55,7 +55,7 @@ def _at_test_time(y: object, x: Tensor, p: float) -> None:
     }
     if y is not None and y is not ... and (_tensor(y, x) == 0).any():
         raise Wrong("dropout is still on at test time: return x as it is if training is False")
-    equal(y, x, mistakes=_known(mistakes), what=f"p = {p} at test time")
+    equal(y, x, mistakes=mistakes, what=f"p = {p} at test time")
 
 
 def _tensor(y: object, x: Tensor) -> Tensor:
@@ -80,7 +80,7 @@ def dropout_variance(answer: Callable[[float], float]) -> str:
             "drop and keep are swapped: without dropout (p = 0) there is no noise": (1 - p) / p,
             "the mask's variance is divided by 1 - p once; a factor counts squared": p,
         }
-        known = _known({key: torch.tensor(value) for key, value in mistakes.items()})
+        known = {key: torch.tensor(value) for key, value in mistakes.items()}
         equal(answer(p), torch.tensor(right), mistakes=known, what=f"p = {p}")
     return "right: p / (1 - p), which is 1 at p = 0.5"
 
@@ -139,7 +139,7 @@ def penalty(answer: Callable[[Tensor, Tensor, float], float]) -> str:
             "variances of independent terms add; do not square the sum": p / (1 - p) * ((X @ w) ** 2).sum(),
             "the factor p / (1 - p) is missing": products.sum(),
         }
-        equal(answer(X.clone(), w.clone(), p), right, mistakes=_known(mistakes), what=f"7 rows, 4 weights, p = {p}")
+        equal(answer(X.clone(), w.clone(), p), right, mistakes=mistakes, what=f"7 rows, 4 weights, p = {p}")
     return "right: weight decay, scaled by the size of each input"
 
 
@@ -179,12 +179,3 @@ def wrong_augmentation(answer: str) -> str:
     if letter in told:
         raise Wrong(told[letter])
     return "right: C swaps rows and columns, and no writer does that"
-
-
-def _known(mistakes: dict[str, Tensor]) -> dict[str, Callable[[], object]]:
-    """Results of known mistakes, in the form that `equal` takes."""
-
-    def result(tensor: Tensor) -> Callable[[], object]:
-        return lambda: tensor
-
-    return {sentence: result(tensor) for sentence, tensor in mistakes.items()}

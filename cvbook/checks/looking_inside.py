@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cvbook.checks.verdict import Wrong, equal, exercise
+from cvbook.checks.answers import unchanged
+from cvbook.checks.verdict import equal, exercise
 
 __all__ = ["contrast", "delete", "detail_map", "flat_cam", "translate"]
 
@@ -20,7 +21,7 @@ def translate(answer: Callable[[Tensor, Tensor, Tensor], Tensor]) -> str:
         p, mean, std = torch.rand(shape), 0.3 + 0.3 * torch.rand(3), 0.2 + 0.1 * torch.rand(3)
         m, s = mean.view(3, 1, 1), std.view(3, 1, 1)
         x = (p - m) / s
-        got = _run(answer, x, mean, std)
+        got = unchanged(answer, x, mean, std)
 
         def lite(p: Tensor) -> Tensor:
             return (255 * p - 127) / 128
@@ -42,7 +43,7 @@ def translate(answer: Callable[[Tensor, Tensor, Tensor], Tensor]) -> str:
             ),
             "the channels changed their order": lite(p).flip(1),
         }
-        equal(got, lite(p), mistakes=_known(mistakes), what=f"images of shape {shape}")
+        equal(got, lite(p), mistakes=mistakes, what=f"images of shape {shape}")
     return "right: undo one contract, last step first, then keep the other"
 
 
@@ -53,7 +54,7 @@ def detail_map(answer: Callable[..., Tensor]) -> str:
         model, x = _DetailReader(corner, patch), torch.randn(1, 3, H, W)
         first, second, third, fourth = model(x)[0].argsort(descending=True).tolist()
         for classes in ([second, first], [third, fourth], [third]):
-            got = _run(answer, model, x, list(classes), patch, stride)
+            got = unchanged(answer, model, x, list(classes), patch, stride)
 
             def p(logits: Tensor, classes: list[int] = classes) -> Tensor:
                 return logits.softmax(-1)[..., classes].sum(-1)
@@ -95,7 +96,7 @@ def detail_map(answer: Callable[..., Tensor]) -> str:
                 "the last row or column of positions is missing; the patch may touch the border": expected[:-1, :-1],
             }
             what = f"an image of {H}x{W} pixels, patch {patch}, stride {stride}, classes {classes}"
-            equal(got, expected, mistakes=_known(mistakes), what=what)
+            equal(got, expected, mistakes=mistakes, what=what)
     return "right: the map answers only where the model reads, and you know that because you built the model"
 
 
@@ -123,8 +124,8 @@ def flat_cam(answer: Callable[[Tensor, Tensor, int], Tensor]) -> str:
                 "the ReLU is applied; asked is the map before it": expected.relu(),
                 "the bias has no gradient with respect to the maps, so it is not in the map": expected + bias[target],
             }
-            got = _run(answer, maps, weight, target)
-            equal(got, expected, mistakes=_known(mistakes), what=f"{C} maps of {h}x{w} and class {target} of {K}")
+            got = unchanged(answer, maps, weight, target)
+            equal(got, expected, mistakes=mistakes, what=f"{C} maps of {h}x{w} and class {target} of {K}")
     return "right: one weight for each channel, and what differs from place to place is averaged away"
 
 
@@ -155,7 +156,7 @@ def contrast(answer: Callable[..., Tensor]) -> str:
                 first / first.max() - second / second.max()
             ),
         }
-        equal(_run(answer, model, x, a, b, model[1]), expected, mistakes=_known(mistakes), what=f"{size}x{size} pixels")
+        equal(unchanged(answer, model, x, a, b, model[1]), expected, mistakes=mistakes, what=f"{size}x{size} pixels")
     return "right: the gradient of a difference is the difference of the gradients"
 
 
@@ -195,7 +196,7 @@ def delete(answer: Callable[[Tensor, Tensor, float], Tensor]) -> str:
             "the covered pixels get the value 0, not the mean": cover(order[:n], fill=float(x.mean())),
         }
         what = f"{H}x{W} pixels and share {share}"
-        equal(_run(answer, x, heat, share), cover(order[:n]), mistakes=_known(mistakes), what=what)
+        equal(unchanged(answer, x, heat, share), cover(order[:n]), mistakes=mistakes, what=what)
     return "right: now a map can be tested, not only looked at"
 
 
@@ -233,22 +234,3 @@ def _covered(
             row.append(model(now)[0])
         rows.append(torch.stack(row))
     return torch.stack(rows).detach()
-
-
-def _run(answer: Callable[..., object], *arguments: object) -> object:
-    """Call the answer; refuse one that changes the tensors it was given."""
-    tensors = [a for a in arguments if isinstance(a, Tensor)]
-    before = [a.clone() for a in tensors]
-    result = answer(*arguments)
-    if not all(torch.equal(a, b) for a, b in zip(tensors, before, strict=True)):
-        raise Wrong("your code changes a tensor that it was given; work on a copy: x.clone()")
-    return result
-
-
-def _known(mistakes: dict) -> dict[str, Callable[[], object]]:
-    """Results of known mistakes, in the form that `equal` takes."""
-
-    def result(value: object) -> Callable[[], object]:
-        return value if callable(value) else lambda: value
-
-    return {sentence: result(value) for sentence, value in mistakes.items()}

@@ -41,7 +41,7 @@ def neuron(answer: Callable[[Any, Any, float], object]) -> str:
             whole = (products.sum() + b).clamp(min=0)
             mistakes["you add up over the whole batch; each row of x is an input of its own"] = whole
         what = f"x of shape {(B, D)}, w of shape {(D,)} and b = {b:.2f}"
-        equal(answer(x.numpy(), w.numpy(), b), (z + b).clamp(min=0), what=what, mistakes=_known(mistakes))
+        equal(answer(x.numpy(), w.numpy(), b), (z + b).clamp(min=0), what=what, mistakes=mistakes)
     return "right: one row or many, the same line of code"
 
 
@@ -134,7 +134,7 @@ def softmax(answer: Callable[[Tensor, int], object]) -> str:
             "the exponential is missing": z / z.sum(dim, keepdim=True),
             "this is the logarithm of the softmax": F.log_softmax(z, dim),
         }
-        equal(answer(z.clone(), dim), F.softmax(z, dim), what=f"shape {shape}, dim={dim}", mistakes=_known(mistakes))
+        equal(answer(z.clone(), dim), F.softmax(z, dim), what=f"shape {shape}, dim={dim}", mistakes=mistakes)
 
     near = torch.randn(3, 4).double()
     far_rows = near + torch.tensor([[0.0], [1e4], [-1e4]]).double()
@@ -220,12 +220,8 @@ def softmax_slopes(answer: Callable[[Tensor, float], object]) -> str:
             "p itself was computed without the temperature": (torch.diag(cold) - torch.outer(cold, cold)) / T,
             "the temperature is ignored": torch.diag(cold) - torch.outer(cold, cold),
         }
-        equal(answer(z.clone(), T), right, what=f"{K} scores at T = {T}", mistakes=_known(mistakes))
+        equal(answer(z.clone(), T), right, what=f"{K} scores at T = {T}", mistakes=mistakes)
     return "right: rows and columns add up to 0, because probabilities can only be moved, not made"
-
-
-def _known(mistakes: Mapping[str, Tensor]) -> dict[str, Callable[[], object]]:
-    return {sentence: value.clone for sentence, value in mistakes.items()}
 
 
 def _stack(widths: list[int]) -> nn.Sequential:

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock as Reference
 
+from cvbook.checks.answers import random_statistics
 from cvbook.checks.verdict import Missing, Wrong, equal, exercise, finite
 
 __all__ = ["basic_block", "convolution_weights", "input_gradient", "zero_init"]
@@ -209,12 +210,7 @@ def _reference(channels: int, width: int, stride: int, *, fresh: bool = False) -
     if stride != 1 or channels != width:
         projection = nn.Sequential(nn.Conv2d(channels, width, 1, stride=stride, bias=False), nn.BatchNorm2d(width))
     block = Reference(channels, width, stride, projection)
-    for layer in block.modules():
-        if isinstance(layer, nn.BatchNorm2d) and not fresh:
-            for t in (layer.weight.data, layer.bias.data, layer.running_mean):
-                t.normal_()  # type: ignore[union-attr]
-            layer.running_var.uniform_(0.5, 2)  # type: ignore[union-attr]
-    return block
+    return block if fresh else random_statistics(block)
 
 
 def _same_names(mine: nn.Module, theirs: nn.Module, what: str) -> None:

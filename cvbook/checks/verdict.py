@@ -133,15 +133,13 @@ def _watched(answer: Any, nothing: list[str]) -> Any:
     return call
 
 
-def equal(
-    answer: object, expected: torch.Tensor, *, mistakes: dict[str, Callable[[], object]] | None = None, what: str
-) -> None:
+def equal(answer: object, expected: torch.Tensor, *, mistakes: Mapping[str, object] | None = None, what: str) -> None:
     """Compare an answer with the expected tensor; if it equals the result of a known mistake, name that mistake.
 
     Args:
         answer: what the reader's code returned (a tensor, array, number or nested list).
         expected: the right result.
-        mistakes: sentence -> function that computes what this mistake would give; one that itself fails is skipped.
+        mistakes: sentence -> what this mistake would give, or a function that computes it; one that fails is skipped.
         what: the input that was tried, for example ``"a 5x7 image and a 3x2 kernel"``.
 
     Raises:
@@ -155,9 +153,9 @@ def equal(
         raise Wrong(f"expected numbers for {what}, got {type(answer).__name__}")
     if _same(got, expected):
         return
-    for sentence, compute in (mistakes or {}).items():
+    for sentence, result in (mistakes or {}).items():
         try:
-            mistaken = _tensor(compute())
+            mistaken = _tensor(result() if callable(result) else result)
         except Exception:
             continue
         if mistaken is not None and not _same(mistaken, expected) and _same(got, mistaken):

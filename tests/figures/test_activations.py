@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -101,17 +101,6 @@ def test_shares_in_words(js: Callable[[str], Call], share: float, words: str) ->
 )
 def test_sentences(js: Callable[[str], Call], name: str, z: float, words: str) -> None:
     assert js("activations")("sentence", name, z, 1) == words
-
-
-@pytest.fixture
-def page(browser: Any) -> Iterator[Any]:
-    page = browser.new_page(viewport={"width": 360, "height": 900})
-    page.complaints = []
-    page.on("pageerror", lambda error: page.complaints.append(str(error)))
-    page.on("console", lambda message: page.complaints.append(message.text))
-    yield page
-    assert page.complaints == []
-    page.close()
 
 
 def show(page: Any, **state: Any) -> None:

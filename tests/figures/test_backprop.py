@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -94,17 +94,6 @@ def test_each_step_does_one_operation(js: Callable[[str], Callable[..., Any]]) -
 @pytest.mark.parametrize(("x", "text"), [(-2, "−2"), (0.41997, "0.42"), (-0.0001, "0"), (16, "16"), (1e-3, "0.001")])
 def test_numbers_are_short(js: Callable[[str], Callable[..., Any]], x: float, text: str) -> None:
     assert js("backprop")("format", x) == text
-
-
-@pytest.fixture
-def page(browser: Any) -> Iterator[Any]:
-    page = browser.new_page(viewport={"width": 360, "height": 900})
-    page.complaints = []
-    page.on("pageerror", lambda error: page.complaints.append(str(error)))
-    page.on("console", lambda message: page.complaints.append(message.text))
-    yield page
-    assert page.complaints == []
-    page.close()
 
 
 def show(page: Any, **state: object) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -80,17 +80,6 @@ def test_sentences(js: Callable[[str], Call]) -> None:
     )
     for ratio, words in [(0.0009, "vanished"), (0.1, "fades"), (1, "arrives"), (2.9, "arrives"), (5, "grows")]:
         assert words in call("verdict", ratio)
-
-
-@pytest.fixture
-def page(browser: Any) -> Iterator[Any]:
-    page = browser.new_page(viewport={"width": 360, "height": 900})
-    page.complaints = []
-    page.on("pageerror", lambda error: page.complaints.append(str(error)))
-    page.on("console", lambda message: page.complaints.append(message.text))
-    yield page
-    assert page.complaints == []
-    page.close()
 
 
 def show(page: Any, **state: Any) -> None:

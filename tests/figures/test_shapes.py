@@ -104,17 +104,6 @@ def test_wrong_predictions_are_named(js, guess, setting, words):
     assert words in said if words else said == ""
 
 
-@pytest.fixture
-def page(browser):
-    page = browser.new_page(viewport={"width": 390, "height": 900})
-    page.complaints = []
-    page.on("pageerror", lambda error: page.complaints.append(str(error)))
-    page.on("console", lambda message: page.complaints.append(message.text))
-    yield page
-    assert page.complaints == []
-    page.close()
-
-
 def show(page, **state):
     page.set_content("<!doctype html><body style='margin:8px'>" + Figure("shapes", ALT, **state)._repr_html_())
     page.wait_for_selector(".cv-picture svg")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -59,17 +59,6 @@ def test_sentences(js: Callable[[str], Callable[..., Any]], kept: list[int], wor
     assert said.startswith(words)
     assert "50.0 %" in said
     assert said.endswith("gets 10.0 %.")
-
-
-@pytest.fixture
-def page(browser: Any) -> Iterator[Any]:
-    page = browser.new_page(viewport={"width": 360, "height": 1100})
-    page.complaints = []
-    page.on("pageerror", lambda error: page.complaints.append(str(error)))
-    page.on("console", lambda message: page.complaints.append(message.text))
-    yield page
-    assert page.complaints == []
-    page.close()
 
 
 def show(page: Any, **state: Any) -> None:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck as Reference
 
-from cvbook.checks.answers import Mistakes, called, tensor
+from cvbook.checks.answers import Mistakes, called, random_statistics, tensor
 from cvbook.checks.cnns_homework.budgets import draw
 from cvbook.checks.verdict import Wrong, equal, exercise
 
@@ -43,7 +43,7 @@ def bottleneck(answer: Callable[..., Any], *, seed: int = 0) -> str:
                      for sentence, f in MISTAKES.items()}  # fmt: skip
             with torch.no_grad():
                 got = tensor(called(mine.train(training), x=x), mode)
-                equal(got, theirs(x.clone()), mistakes=wrong, what=mode)  # type: ignore[arg-type]
+                equal(got, theirs(x.clone()), mistakes=wrong, what=mode)
     return "right: equal to torchvision's block, with groups, stride and projection, in both modes"
 
 
@@ -54,12 +54,7 @@ def _reference(channels: int, per_group: int, planes: int, stride: int, groups: 
         projection = nn.Sequential(nn.Conv2d(channels, out, 1, stride=stride, bias=False), nn.BatchNorm2d(out))
     # torchvision states the width for 64 planes
     block = Reference(channels, planes, stride, projection, groups, base_width=-(-64 * per_group // planes))
-    for layer in block.modules():
-        if isinstance(layer, nn.BatchNorm2d):
-            for t in (layer.weight.data, layer.bias.data, layer.running_mean):
-                t.normal_()  # type: ignore[union-attr]
-            layer.running_var.uniform_(0.5, 2)  # type: ignore[union-attr]
-    return block
+    return random_statistics(block)
 
 
 def _same_parts(mine: nn.Module, theirs: nn.Module, what: str) -> None:

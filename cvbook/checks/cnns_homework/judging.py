@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cvbook.checks.answers import called, close, known, number, tensor
+from cvbook.checks.answers import called, close, number, tensor
 from cvbook.checks.cnns_homework.budgets import draw
 from cvbook.checks.verdict import equal, exercise
 
@@ -60,7 +60,7 @@ def expected_top_k(answer: Callable[..., Any], *, seed: int = 0) -> str:
         got = tensor(called(answer, scores=scores, labels=labels, k=k), what)
         right = _brute(scores, labels, k)
         if got.numel() != 1:
-            equal(got, torch.tensor(right), mistakes=known(mistakes_as_tensors(mistakes)), what=what)
+            equal(got, torch.tensor(right), mistakes=mistakes_as_tensors(mistakes), what=what)
         numbers = {s: v.item() for s, v in mistakes_as_tensors(mistakes).items() if v.numel() == 1}
         close(number(got, what) + 1, right + 1, {s: v + 1 for s, v in numbers.items()}, tolerance=1e-5, what=what)
     return "right: the same as drawing lots for ever"
@@ -140,5 +140,5 @@ def _numbers(got: Any, what: str) -> Tensor:
     return found if found.isnan().all() else found.nan_to_num(nan=NAN, posinf=torch.inf, neginf=-torch.inf)
 
 
-def _with_nan(mistakes: dict[str, Tensor]) -> dict[str, Callable[[], object]]:
-    return known({sentence: value.double().nan_to_num(nan=NAN) for sentence, value in mistakes.items()})
+def _with_nan(mistakes: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {sentence: value.double().nan_to_num(nan=NAN) for sentence, value in mistakes.items()}

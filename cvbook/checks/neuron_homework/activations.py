@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cvbook.checks.answers import called, known, number, parts, tensor
+from cvbook.checks.answers import called, number, parts, tensor
 from cvbook.checks.verdict import equal, exercise
 
 __all__ = ["prelu_input", "prelu_slope", "swish"]
@@ -55,7 +55,7 @@ def prelu_input(answer: Callable[..., Any], *, seed: int = 0) -> str:
             "dz: this is PReLU itself, times dy": dy * F.prelu(z, a),
             "dz: everything is multiplied by a; positive sums have the slope 1": dy * a,
         }  # fmt: skip
-        equal(tensor(got, what), right, mistakes=known(mistakes), what=what)
+        equal(tensor(got, what), right, mistakes=mistakes, what=what)
     return "right, on both sides of 0"
 
 
@@ -80,7 +80,7 @@ def prelu_slope(answer: Callable[..., Any], *, seed: int = 0) -> str:
             "da: the derivative of a z by a is z; by z it would be a": (a * dy * (z < 0)).sum(0),
             "da: the sign is wrong; z is negative here, and stays so": -right,
         }  # fmt: skip
-        equal(tensor(got, what), right, mistakes=known(mistakes), what=what)
+        equal(tensor(got, what), right, mistakes=mistakes, what=what)
     return "right: one number for each neuron"
 
 
@@ -108,7 +108,7 @@ def swish(answer: Callable[..., Any], *, seed: int = 0) -> str:
             "dz: this is the slope alone; multiply by dy, the gradient that arrives": s + b * z * slope,
         }  # fmt: skip
         right = _nudged(lambda v, b=b, dy=dy: (dy * v * torch.sigmoid(b * v)).sum(), z)  # type: ignore[misc]
-        equal(tensor(dz, f"dz, {what}"), right, mistakes=known(mistakes), what=f"dz, {what}")
+        equal(tensor(dz, f"dz, {what}"), right, mistakes=mistakes, what=f"dz, {what}")
         mistakes = {
             "dbeta: z occurs twice: outside the sigmoid, and as the inner derivative of beta z": (dy * z * slope).sum(),
             "dbeta: beta is one number for all; add the shares of all sums up": dy * z**2 * slope,
@@ -120,6 +120,6 @@ def swish(answer: Callable[..., Any], *, seed: int = 0) -> str:
             "dbeta: the slope of the sigmoid is s (1 - s), not s": (dy * z**2 * s).sum(),
         }
         right = _nudged(lambda c, z=z, dy=dy: (dy * z * torch.sigmoid(c * z)).sum(), b)  # type: ignore[misc]
-        equal(tensor(dbeta, f"dbeta, {what}"), right, mistakes=known(mistakes), what=f"dbeta, {what}")
+        equal(tensor(dbeta, f"dbeta, {what}"), right, mistakes=mistakes, what=f"dbeta, {what}")
         number(dbeta, f"dbeta, {what}")
     return "right, by both"

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cvbook.checks.answers import called, known, tensor
+from cvbook.checks.answers import called, tensor
 from cvbook.checks.verdict import Wrong, equal, exercise
 from cvbook.neuron.autograd import Value
 
@@ -50,7 +50,7 @@ def _power(answer: Callable[[Value, Value], Value], x: float, y: float) -> None:
         "this is a times b": torch.tensor(x * y).double(),
         "the value is e to the power of b: the logarithm of a is missing": torch.tensor(y).double().exp(),
     }
-    equal(got.data, torch.tensor(value).double(), mistakes=known(values), what=f"the value at {what}")
+    equal(got.data, torch.tensor(value).double(), mistakes=values, what=f"the value at {what}")
     operands = [operand for operand, _ in got.edges]
     if not any(operand is b for operand in operands):
         raise Wrong("no edge leads to b: the exponent is a Value too, and has a slope of its own")
@@ -76,7 +76,7 @@ def _power(answer: Callable[[Value, Value], Value], x: float, y: float) -> None:
         mistakes = {
             f"the gradient of {name}: {text}": torch.tensor(outer * slope).double() for text, slope in slopes.items()
         }
-        equal(grad, torch.tensor(outer * right).double(), mistakes=known(mistakes), what=f"the gradient of {name} "
+        equal(grad, torch.tensor(outer * right).double(), mistakes=mistakes, what=f"the gradient of {name} "
               f"through u*u + u, u = power(a, b), at {what}")  # fmt: skip
 
 
@@ -105,7 +105,7 @@ def _logsumexp(answer: Callable[[list[Value]], Value], x: Tensor, order: list[in
         "this is the mean of the exponentials inside; take their sum": right - math.log(len(order)),
         "this is the largest value": z.amax(),
     }
-    equal(got.data, right.detach(), mistakes=known({k: v.detach() for k, v in values.items()}), what=what)
+    equal(got.data, right.detach(), mistakes={k: v.detach() for k, v in values.items()}, what=what)
     (got * got).backward()
     (wanted,) = torch.autograd.grad(right**2, source)
     e, outer = z.detach().exp(), 2 * float(right.detach())
@@ -127,7 +127,7 @@ def _logsumexp(answer: Callable[[list[Value]], Value], x: Tensor, order: list[in
         "no gradient arrives: the result needs edges to the values": torch.zeros_like(x),
     }
     grads = torch.tensor([leaf.grad for leaf in leaves]).double()
-    equal(grads, wanted, mistakes=known(gradients), what=f"the gradients of {what}, through u*u")
+    equal(grads, wanted, mistakes=gradients, what=f"the gradients of {what}, through u*u")
 
 
 @exercise("Exercise 4, large values")

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cvbook.checks.answers import called, known, tensor
+from cvbook.checks.answers import called, tensor
 from cvbook.checks.by_hand import by_hand
 from cvbook.checks.verdict import Wrong, equal, exercise
 
@@ -41,7 +41,7 @@ def masked_softmax(answer: Callable[..., Any], *, seed: int = 0) -> str:
         }
         what = f"scores of the shape {shape} and dim={dim}"
         got = called(by_hand(answer, *FORBIDDEN), z=z, mask=mask, dim=dim)
-        equal(tensor(got, what), right, mistakes=known(mistakes), what=what)
+        equal(tensor(got, what), right, mistakes=mistakes, what=what)
     return "right, along every axis"
 
 
@@ -120,7 +120,7 @@ def cross_entropy(answer: Callable[..., Any], *, seed: int = 0) -> str:
         }  # fmt: skip
         what = f"{B} image(s) and {K} classes"
         got = called(by_hand(answer, *FORBIDDEN), z=z, labels=labels)
-        equal(tensor(got, what), right, mistakes=known(mistakes), what=what)
+        equal(tensor(got, what), right, mistakes=mistakes, what=what)
     labels, z = torch.tensor([0, 2]), torch.randn(2, 3, generator=g)
     sure = torch.tensor([[0.0, 200.0, 0.0], [0.0, 300.0, 0.0]])
     for scores, sentence in (
@@ -203,4 +203,4 @@ def _gradient(
     answer: Callable[..., Any], z: Tensor, labels: Tensor, right: Tensor, mistakes: dict[str, Tensor]
 ) -> None:
     what = f"{len(z)} image(s) and {z.shape[1]} classes"
-    equal(tensor(called(answer, z=z, labels=labels), what), right, mistakes=known(mistakes), what=what)
+    equal(tensor(called(answer, z=z, labels=labels), what), right, mistakes=mistakes, what=what)

@@ -194,12 +194,7 @@ def test_a_right_answer_in_another_form_passes(check: str, seed: int) -> None:
     assert verdict.passed, verdict
 
 
-def stub(*arguments: Any, **settings: Any) -> Any:
-    raise NotImplementedError
-
-
 @pytest.mark.parametrize("check", NAMES)
-@pytest.mark.parametrize("empty", [stub, None, ..., lambda *a, **k: None, lambda *a, **k: ...])
 def test_the_stub_counts_as_not_attempted(check: str, empty: Any) -> None:
     assert getattr(checks, check)(empty).state == "not attempted"
 
@@ -226,22 +221,6 @@ def test_zeros_constants_nan_and_complex_numbers_get_a_clear_sentence(
     assert "your code stopped" not in verdict.message, verdict
 
 
-ODD = [
-    torch.zeros(0),
-    torch.zeros(1, 2, 3, 4, 5),
-    "text",
-    {"a": 1},
-    [],
-    (),
-    (1, 2),
-    [None],
-    object(),
-    [[1], [2, 3]],
-    {1},
-]
-
-
-@pytest.mark.parametrize("odd", ODD, ids=lambda odd: type(odd).__name__)
 @pytest.mark.parametrize("check", NAMES)
 def test_odd_shapes_and_types_get_a_clear_sentence(check: str, odd: Any) -> None:
     verdict = getattr(checks, check)(lambda *a: odd)
@@ -270,7 +249,7 @@ def test_an_answer_that_changes_its_arguments_is_told_so(solutions: dict[str, An
     assert "in place" in verdict.message or "changes the list" in verdict.message
 
 
-def test_the_summary_counts_what_is_passed_wrong_and_empty(solutions: dict[str, Any]) -> None:
+def test_the_summary_counts_what_is_passed_wrong_and_empty(solutions: dict[str, Any], stub: Any) -> None:
     full = checks.summary(solutions).splitlines()
     assert len(full) == len(checks.PARTS) + 1
     assert full[0] == "✓ Exercise 1, a layer (1 point)"
