@@ -87,7 +87,7 @@ export default {
     const panel = () => {
       const layer = svg("g", {}), drawing = svg("svg", { viewBox: `0 0 ${WIDTH} 104`, role: "img", style: "width:100%" }, layer);
       const caption = html("figcaption", {});
-      picture.append(html("figure", { style: "flex:1 1 300px;min-width:min(100%,420px);max-width:620px" }, drawing, caption));
+      picture.append(html("figure", { style: "flex:1 1 300px;min-width:min(100%,300px);max-width:620px" }, drawing, caption));
       return { layer, drawing, caption };
     };
     const panels = [panel(), panel(), panel(), panel()];
