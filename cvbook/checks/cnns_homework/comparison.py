@@ -121,7 +121,7 @@ def clearly_better(answer: Callable[..., Any], *, seed: int = 0) -> str:
         "this compares the best runs; a good seed is no better network": lambda a, b: max(a) > max(b),
         "this compares the worst runs only": lambda a, b: min(a) > min(b),
         "this compares the first runs only": lambda a, b: a[0] > b[0],
-        "runs are compared seed by seed; the seed has nothing in common between networks, so compare all with all": (
+        "runs are compared seed by seed; the text asks for every run against every run": (
             lambda a, b: all(x > y for x, y in zip(a, b, strict=True))
         ),
         "equal is not better: compare with >": lambda a, b: a is not b and min(a) >= max(b),
