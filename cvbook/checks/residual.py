@@ -35,8 +35,14 @@ def basic_block(answer: Callable[..., nn.Module]) -> str:
             mine.train(training)
             x = torch.randn(4, channels, 10, 10)
             given = x.clone()
-            with torch.no_grad():
-                got = mine(given)
+            try:
+                with torch.no_grad():
+                    got = mine(given)
+            except RuntimeError:
+                _same_steps(mine, theirs, what)
+                raise
+            if got is None:
+                raise Missing('forward returned None: write it, or did you forget "return"?')
             if not torch.equal(given, x):
                 raise Wrong("your block overwrites its input: the shortcut wants it unchanged; look for in-place steps")
             with torch.no_grad():
@@ -62,6 +68,8 @@ def convolution_weights(answer: Callable[[int], tuple[int, int]]) -> str:
         "a weight belongs to a pair of channels: 3x3 of c/4 channels to c/4 channels has 9 (c/4)**2": (
             lambda c: (18 * c * c, 2 * c * c / 4 + 9 * c * c / 4)
         ),
+        "a 1x1 convolution between c and c/4 channels has c * c/4 weights": lambda c: (18 * c * c, 11 * c * c / 16),
+        "the basic block is c wide throughout; c/4 is for the bottleneck": lambda c: (18 * c * c / 16, 17 * c * c / 16),
         "kernels of 3x3 have 9 weights for each pair of channels": lambda c: (
             6 * c * c,
             2 * c * c / 4 + 3 * c * c / 16,
@@ -75,18 +83,22 @@ def convolution_weights(answer: Callable[[int], tuple[int, int]]) -> str:
         "this bottleneck is c wide inside and 4 c outside; here c is outside, and inside are c/4": (
             lambda c: (18 * c * c, 17 * c * c)
         ),
-        "the two numbers are swapped": lambda c: (17 * c * c / 16, 18 * c * c),
     }
     got = {c: _pair(answer(c)) for c in (64, 256, 2048)}
     right = {c: (18.0 * c * c, 17.0 * c * c / 16) for c in got}
     if got != right:
         if not any(x for pair in got.values() for x in pair):
             raise Wrong("everything is zero: return the two numbers")
+        if all(pair == right[c][::-1] for c, pair in got.items()):
+            raise Wrong("the two numbers are swapped")
         for sentence, rule in traps.items():
             if all(pair == rule(c) for c, pair in got.items()):
                 raise Wrong(sentence)
         c = next(c for c in got if got[c] != right[c])
         which = 0 if got[c][0] != right[c][0] else 1
+        for sentence, rule in traps.items():  # both are wrong: name what is wrong with the first
+            if all(pair[which] == rule(c)[which] for c, pair in got.items()):
+                raise Wrong(sentence)
         block = ("basic block", "bottleneck")[which]
         raise Wrong(
             f"for c = {c}, the {block} has {right[c][which]:.0f} weights in convolutions, not {got[c][which]:.12g}"
@@ -123,21 +135,34 @@ def zero_init(answer: Callable[[Any], object]) -> str:
         raise Missing("nothing to check yet: no number has changed (offsets of normalization are zero from the start)")
     if any(name.startswith("downsample") for name in changed):
         raise Wrong("the projection is changed, too: then the block passes nothing at all; change the branch alone")
-    if changed & {"conv1.weight", "conv2.weight"}:
-        raise Wrong("a zero convolution makes normalization divide by sqrt(eps); zero the scale of a normalization")
-    if "bn1.weight" in changed:
-        raise Wrong("behind a zero scale of bn1 the ReLU passes no gradient: the branch never wakes up; use the last")
+    zeros = [{name for name, p in block.named_parameters() if not p.any()} for block in blocks]
+    for name in ("conv1.weight", "bn1.weight"):
+        if any(name in these for these in zeros):
+            raise Wrong(
+                f"behind a zero {name} the ReLU passes no gradient: the branch never wakes up; zero what follows it"
+            )
+    ends = [these & {"conv2.weight", "bn2.weight"} for these in zeros]  # of each branch, what is zero
+    if any(len(these) == 2 for these in ends):
+        raise Wrong(
+            "conv2 and its normalization are both zero: each gets its gradient through the other; change one kind"
+        )
     x = torch.randn(4, 4, 8, 8)
     for i, block in enumerate(blocks):
         y = F.relu(block.downsample(x) if block.downsample is not None else x)
-        got = block(x)
-        if not torch.allclose(got, y, atol=1e-6):
-            if not block.bn2.weight.any():
-                raise Wrong("the scale of the last normalization is zero, but its offset is not")
-            done = sum(not b.bn2.weight.any() for b in blocks)
-            some = f"only {done} of {len(blocks)} blocks are" if done else "no block is"
-            raise Wrong(f"{some} the identity at the start; block {i} still adds its branch")
+        if not torch.allclose(block(x), y, atol=1e-6):
+            if ends[i]:
+                raise Wrong("the branch is zero up to the offset of the last normalization, which is not")
+            done = sum(map(bool, ends))
+            some = f"only {done} of {len(blocks)} branches start at zero" if done else "no branch starts at zero"
+            raise Wrong(f"{some}; block {i} still adds its own")
+        if not ends[i]:
+            raise Wrong(f"block {i} computes almost its shortcut, not exactly: its branch is small, not zero")
         x = y.detach()
+    if any("conv2.weight" in these for these in ends):
+        return (
+            "right: each block starts as its shortcut, and conv2 learns. But normalization divides its zeros by "
+            "sqrt(eps), so its first gradient is many times the usual one; a zero scale of bn2 does without that"
+        )
     return "right: each block starts as its shortcut, and its last scale learns to open the branch"
 
 
@@ -146,7 +171,12 @@ def _one_gradient(answer: Callable[..., Any], projected: bool) -> None:
     shortcut = nn.Conv2d(3, 3, 1) if projected else None
     x, upstream = torch.randn(2, 3, 6, 6), torch.randn(2, 3, 6, 6)
     keep = x.clone(), upstream.clone()
-    got = answer(branch, shortcut, x, upstream)
+    try:
+        got = answer(branch, shortcut, x, upstream)
+    except TypeError as error:
+        if shortcut is None and str(error) == "'NoneType' object is not callable":
+            raise Wrong("shortcut is None where it is the identity, and None cannot be called; use x there") from None
+        raise
     if not (torch.equal(x, keep[0]) and torch.equal(upstream, keep[1])):
         raise Wrong("your function changes x or upstream in place; work on copies")
     way: Callable[[Tensor], Tensor] = shortcut if shortcut is not None else lambda t: t
@@ -190,6 +220,26 @@ def _one_gradient(answer: Callable[..., Any], projected: bool) -> None:
             lambda: pull(branch, passed) + 1
         ),
         "a projection is no identity: its derivative is not 1": lambda: pull(branch, passed) + passed,
+        "a gradient goes back through a projection, not forward; use pull on shortcut": (
+            lambda: pull(branch, passed) + way(passed)
+        ),
+        "the value of the shortcut is added; what it hands back is the gradient that arrives": (
+            lambda: pull(branch, passed) + way(x)
+        ),
+        "upstream itself is cut off where it is negative; the ReLU looks at its input, the sum": (
+            lambda: pull(branch, upstream.relu()) + pull(way, upstream.relu())
+        ),
+        "upstream is cut off where it is negative, too; the ReLU looks only at its input, the sum": (
+            lambda: pull(branch, passed.relu()) + pull(way, passed.relu())
+        ),
+        "upstream is multiplied by the output of the ReLU; its derivative is 0 or 1": (
+            lambda: (
+                pull(branch, upstream * F.relu(branch(x) + way(x))) + pull(way, upstream * F.relu(branch(x) + way(x)))
+            )
+        ),
+        "the mask is there twice, at the output and at x; the ReLU stands at the output alone": (
+            lambda: mask * (pull(branch, passed) + pull(way, passed))
+        ),
     }
     equal(got, right, mistakes=known, what=f"a shortcut {'with a projection' if projected else 'without layers'}")
 
@@ -237,6 +287,19 @@ def _same_names(mine: nn.Module, theirs: nn.Module, what: str) -> None:
             raise Wrong(f"{name} is not a part of the block")
 
 
+def _same_steps(mine: nn.Module, theirs: nn.Module, what: str) -> None:
+    ours = dict(mine.named_modules())
+    for name, right in theirs.named_modules():
+        conv = ours.get(name)
+        if not isinstance(right, nn.Conv2d) or not isinstance(conv, nn.Conv2d):
+            continue
+        for setting in ("stride", "padding"):
+            expected, got = getattr(right, setting)[0], getattr(conv, setting)
+            if got not in (expected, (expected, expected)):
+                got = got[0] if isinstance(got, tuple) and len(set(got)) == 1 else got
+                raise Wrong(f"for {what}, {name} should have {setting} {expected}, not {got}: the two ways do not fit")
+
+
 def _way(block: Any, x: Tensor) -> Tensor:
     return x if block.downsample is None else block.downsample(x)
 
@@ -247,6 +310,16 @@ def _inner(block: Any, x: Tensor) -> Tensor:
 
 def _branch(block: Any, x: Tensor) -> Tensor:
     return block.bn2(block.conv2(_inner(block, x)))
+
+
+def _overwritten(block: Any, x: Tensor) -> Tensor:
+    x = _branch(block, x)
+    return F.relu(x + _way(block, x))
+
+
+def _half_way(block: Any, x: Tensor) -> Tensor:
+    x = _inner(block, x)
+    return F.relu(block.bn2(block.conv2(x)) + _way(block, x))
 
 
 def _late_stride(block: Any, x: Tensor) -> Tensor:
@@ -272,4 +345,19 @@ BLOCK_MISTAKES: dict[str, Callable[[Any, Tensor], Tensor]] = {
     "the stride is at the second convolution; torchvision and the paper have it at the first": _late_stride,
     "the projection misses its normalization": lambda b, x: F.relu(_branch(b, x) + b.downsample[0](x)),
     "the second normalization is missing": lambda b, x: F.relu(b.conv2(_inner(b, x)) + _way(b, x)),
+    "the first normalization is missing": lambda b, x: F.relu(b.bn2(b.conv2(F.relu(b.conv1(x)))) + _way(b, x)),
+    "the second convolution is followed by bn1 again; it has a normalization of its own, bn2": (
+        lambda b, x: F.relu(b.bn1(b.conv2(_inner(b, x))) + _way(b, x))
+    ),
+    "the inner ReLU comes before the normalization; it belongs after it": (
+        lambda b, x: F.relu(b.bn2(b.conv2(b.bn1(F.relu(b.conv1(x))))) + _way(b, x))
+    ),
+    "the second normalization comes after the addition; it belongs to the branch": (
+        lambda b, x: F.relu(b.bn2(b.conv2(_inner(b, x)) + _way(b, x)))
+    ),
+    "x is overwritten on the way: what is added is the branch once more, not the input of the block": _overwritten,
+    "the shortcut begins behind the first ReLU; what is added is the input of the block": _half_way,
+    "the shortcut goes through a ReLU of its own; it is added as it is": (
+        lambda b, x: F.relu(_branch(b, x) + F.relu(_way(b, x)))
+    ),
 }  # fmt: skip

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cvbook import summary, weights
+from cvbook.cnns.images import check_counts
 from cvbook.cnns.mobilenet_v1 import ConvNorm, DepthwiseSeparable
 from cvbook.cnns.squeeze_excitation import SqueezeExcitation
 from cvbook.data import fashion_mnist
@@ -44,9 +45,16 @@ def network(width: int, *, separable: bool = False, gated: bool = False) -> nn.S
             there are more nonlinearities than in the dense network.
         gated: squeeze-and-excitation after each, with a quarter of the channels between its two layers.
 
+    Raises:
+        TypeError: if the width is no whole number.
+        ValueError: if it is less than 1, or with gates less than 2.
+
     >>> network(8)(torch.zeros(2, 1, 28, 28)).shape
     torch.Size([2, 10])
     """
+    check_counts(width=width)
+    if gated and width < 2:
+        raise ValueError(f"expected width >= 2 with gates, got {width}; use 2 or more")  # 2 width // 4 channels
     layers: list[nn.Module] = [ConvNorm(1, width, 3)]  # (B, width, 28, 28)
     channels = width
     for c_out, stride in ((2 * width, 2), (2 * width, 1), (4 * width, 2), (4 * width, 1)):
@@ -78,8 +86,19 @@ def milliseconds(run: Callable[[], object], *, at_least: int = 2, budget: float 
 
 @torch.inference_mode()
 def layer_time(kind: str, kernel: int, channels: int, side: int) -> float:
-    """Milliseconds of one layer of `KINDS` on one image ``(1, channels, side, side)``, as many channels out as in."""
+    """Milliseconds of one layer of `KINDS` on one image ``(1, channels, side, side)``, as many channels out as in.
+
+    Raises:
+        TypeError: if kernel, channels or side is no whole number.
+        ValueError: for another kind, a number less than 1, or channels that cannot be split into the groups.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"expected kind to be one of {', '.join(map(repr, KINDS))}, got {kind!r:.60}; use one of them")
+    check_counts(kernel=kernel, channels=channels, side=side)
     groups = {"dense": 1, "pointwise": 1, "depthwise": channels}.get(kind) or int(kind.split()[1])
+    if channels % groups:
+        fits = channels + -channels % groups
+        raise ValueError(f"expected channels as a multiple of {groups} for {kind!r}, got {channels}; use {fits}")
     kernel = 1 if kind == "pointwise" else kernel
     x, weight = torch.randn(1, channels, side, side), torch.randn(channels, channels // groups, kernel, kernel)
     return milliseconds(lambda: F.conv2d(x, weight, padding=kernel // 2, groups=groups))

@@ -44,6 +44,38 @@ def test_time_is_that_of_the_layer_that_was_asked_for(monkeypatch: pytest.Monkey
     assert {options["groups"] for _, _, options in seen} == {1, 32, 4}
 
 
+def test_a_network_needs_channels() -> None:
+    with pytest.raises(ValueError, match="expected width >= 1, got 0; pass a positive whole number"):
+        recipe.network(0)
+    with pytest.raises(TypeError, match="expected width as a whole number, got 2.5"):
+        recipe.network(2.5)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="expected width >= 2 with gates, got 1"):
+        recipe.network(1, gated=True)
+    for options in ({"width": 1}, {"width": 1, "separable": True}, {"width": 2, "gated": True}):
+        assert recipe.network(**options)(torch.zeros(2, 1, 28, 28)).shape == (2, 10)  # the smallest that there are
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "sentence"),
+    [
+        (
+            ("foo", 3, 32, 7),
+            ValueError,
+            "expected kind to be one of 'dense', .*'groups 32', got 'foo'; use one of them",
+        ),
+        (("groups", 3, 32, 7), ValueError, "expected kind to be one of .* got 'groups'"),
+        ((None, 3, 32, 7), ValueError, "expected kind to be one of .* got None"),
+        (("dense", 0, 32, 7), ValueError, "expected kernel >= 1, got 0"),
+        (("dense", 3, 1.5, 7), TypeError, "expected channels as a whole number, got 1.5"),
+        (("dense", 3, 32, -7), ValueError, "expected side >= 1, got -7"),
+        (("groups 8", 3, 12, 7), ValueError, "expected channels as a multiple of 8 for 'groups 8', got 12; use 16"),
+    ],
+)
+def test_time_of_no_layer(arguments: tuple, error: type[Exception], sentence: str) -> None:
+    with pytest.raises(error, match=sentence):
+        recipe.layer_time(*arguments)
+
+
 def test_the_wide_separable_network_costs_what_the_dense_one_does() -> None:
     costs = {name: summary(recipe.network(**o), (1, 28, 28)).multiply_adds for name, o in recipe.NETWORKS.items()}
     assert costs["wide separable"] == pytest.approx(costs["dense"], rel=0.02)
