@@ -67,6 +67,7 @@ def convolutional(answer: Callable[..., Any], *, seed: int = 0) -> str:
         if not isinstance(net, nn.Module):
             raise Wrong(f"expected an nn.Module from convolutional(layers, shape), got {'a ' + type(net).__name__}")
         _untouched(given, layers)
+        _copied(net, layers)
         for more in (3, 0, draw(g, 1, 4)):
             maps = torch.randn(2, C, h + more, w + 2 * more, generator=g)
             what = f"maps {tuple(maps.shape)}, made for {(C, h, w)}, {len(widths)} linear layer(s)"
@@ -85,6 +86,17 @@ def _untouched(given: Sequence[nn.Module], layers: Sequence[nn.Module]) -> None:
             weight = getattr(mine, "weight", None)
             if not isinstance(weight, Tensor) or not torch.equal(weight, theirs.weight):
                 raise Wrong("your function changes the linear layers in place; the old head must still work")
+
+
+def _copied(net: nn.Module, layers: Sequence[nn.Module]) -> None:
+    """Convolutions that could hold the old numbers, in any order, do hold them."""
+    linear = [layer for layer in layers if isinstance(layer, nn.Linear)]
+    kernels = [layer for layer in net.modules() if isinstance(layer, nn.Conv2d)]
+    for new, old in zip(kernels, linear, strict=False):
+        for name in ("weight", "bias"):
+            a, b = (getattr(layer, name) for layer in (new, old))
+            if a is not None and a.numel() == b.numel() and not torch.equal(a.ravel().sort()[0], b.ravel().sort()[0]):
+                raise Wrong(f"a convolution has random numbers as its {name}; copy the {name} of the linear layer")
 
 
 def _windows(layers: Sequence[nn.Module], maps: Tensor, h: int, w: int) -> Tensor:
@@ -119,6 +131,7 @@ def _sweep_mistakes(
     return {
         "the biases are not copied": lambda: run(bias=False),
         "the activations between the layers are missing": lambda: run(relu=False),
+        "a ReLU comes after the last layer; a score may be negative": lambda: F.relu(right),
         "the weights are read in the order (h, w, C); flattening takes a channel after the other": (
             lambda: run(order="last")
         ),
@@ -155,6 +168,9 @@ def best_windows(answer: Callable[..., Any], *, seed: int = 0) -> str:
             "rows and columns are exchanged: (top, left, bottom, right)": right[:, [1, 0, 3, 2]],
             "the order is (top, left, bottom, right)": right[:, [0, 2, 1, 3]],
             "the stride is ignored: windows are stride pixels apart": torch.cat([place, place + side], 1),
+            "one number for a place has the row n // columns and the column n % columns; this divides by the rows": (
+                _boxes(scores.softmax(0), side, stride, divisor=rows)
+            ),
             "windows are stride pixels apart, not side": torch.cat([place * side, (place + 1) * side], 1),
             "bottom and right are the first row and column outside: top + side": right - torch.tensor([0, 0, 1, 1]),
             "this is (top, left, height, width)": torch.cat([right[:, :2], torch.full((K, 2), side)], 1),
@@ -166,11 +182,13 @@ def best_windows(answer: Callable[..., Any], *, seed: int = 0) -> str:
     return "right: found without a single box in the training data"
 
 
-def _boxes(shares: Tensor, side: int, stride: int) -> Tensor:
-    """By looking at one window after the other."""
+def _boxes(shares: Tensor, side: int, stride: int, *, divisor: int | None = None) -> Tensor:
+    """By looking at one window after the other; ``divisor`` is the wrong number of columns."""
     boxes = []
     for one in shares:
         windows = itertools.product(range(one.shape[0]), range(one.shape[1]))
         i, j = max(windows, key=lambda at: float(one[at]))
+        if divisor:
+            i, j = divmod(i * one.shape[1] + j, divisor)
         boxes.append((i * stride, j * stride, i * stride + side, j * stride + side))
     return torch.tensor(boxes)

@@ -34,6 +34,8 @@ def bottleneck(answer: Callable[..., Any], *, seed: int = 0) -> str:
             raise NotImplementedError
         if not isinstance(mine, nn.Module):
             raise Wrong(f"expected an nn.Module from {what}, got {'a ' + type(mine).__name__}")
+        if isinstance(mine, Reference):
+            raise Wrong("this is torchvision's block; build your own from nn.Module")
         _same_parts(mine, theirs, what)
         mine.load_state_dict(theirs.state_dict())
         for training in (False, True):
@@ -66,7 +68,10 @@ def _same_parts(mine: nn.Module, theirs: nn.Module, what: str) -> None:
             if name.startswith("downsample.1") and "downsample.0.weight" in ours:
                 raise Wrong("a projection is a 1x1 convolution and a normalization: downsample.1 is missing")
             if name.startswith("downsample"):
-                raise Wrong(f"{what}: the shortcut has another shape than the branch; it needs downsample")
+                raise Wrong(
+                    f"{what} changes the shape and has no part named downsample; give the shortcut a projection of "
+                    "this name"
+                )
             raise Wrong(f"expected a part named {name.rsplit('.', 1)[0]}; {what} has none")
         if ours[name].shape != right.shape:
             shapes = f"{name} should have shape {tuple(right.shape)}, not {tuple(ours[name].shape)}"

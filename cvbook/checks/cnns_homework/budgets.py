@@ -61,6 +61,9 @@ def exactly(
     raise Wrong(f"for {texts[place]}, expected {right[place]:,}, got {got[place]:,}")
 
 
+EXCHANGED = "the two results are exchanged: (parameters, multiply_adds)"
+
+
 def _networks(seed: int) -> list[Case]:
     """Random chains: rectangles, strides, dilation, groups, with and without biases; with and without a head."""
     g, cases = torch.Generator().manual_seed(seed), []
@@ -108,7 +111,7 @@ def _costs(layer: nn.Module) -> bool:
 def parameters(answer: Callable[..., Any], *, seed: int = 0) -> str:
     """The first result of ``answer(layers, shape)``."""
     cases = _networks(seed)
-    right = [sum(p.numel() for layer in layers for p in layer.parameters()) for layers, _ in cases]
+    right = [_learned(*case) for case in cases]
     mistakes = {
         "the biases are missing": lambda layer: layer.weight.numel(),
         "a bias is counted where there is none: layer.bias is None then": (
@@ -128,7 +131,8 @@ def parameters(answer: Callable[..., Any], *, seed: int = 0) -> str:
             layer.weight.numel() + _bias(layer) if isinstance(layer, nn.Conv2d) else 0
         ),
     }
-    exactly(_asked(answer, cases, 0), right, _over(cases, mistakes), [f"{_words(c)}: parameters" for c in cases])
+    wrong = _over(cases, mistakes) | {EXCHANGED: lambda place: _run(*cases[place])}
+    exactly(_asked(answer, cases, 0), right, wrong, [f"{_words(c)}: parameters" for c in cases])
     return "right, for rectangles, groups and missing biases too"
 
 
@@ -157,6 +161,10 @@ def multiply_adds(answer: Callable[..., Any], *, seed: int = 0) -> str:
     mistakes = {
         "this counts a multiply-add as two operations": _counted(factor=2),
         "this counts what biases add; only products count": _counted(bias=True),
+        "this counts the biases; their additions are no multiply-adds": _counted(biases=True),
+        EXCHANGED: _learned,
+        "the pairs are read in the wrong order: the first number belongs to the rows": _counted(axes=(1, 0)),
+        "the first number of each pair is used twice; the second belongs to the columns": _counted(axes=(0, 0)),
         "groups are ignored: a kernel sees in_channels / groups channels": _counted(ungrouped=True),
         "strides are ignored": _counted(stride=False),
         "padding is ignored": _counted(padding=False),
@@ -176,6 +184,10 @@ def multiply_adds(answer: Callable[..., Any], *, seed: int = 0) -> str:
     return "right: PyTorch's counter says the same"
 
 
+def _learned(layers: Sequence[nn.Module], shape: Shape) -> int:
+    return sum(p.numel() for layer in layers for p in layer.parameters())
+
+
 def _run(layers: Sequence[nn.Module], shape: Shape) -> int:
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         nn.Sequential(*layers)(torch.zeros(1, *shape))
@@ -186,6 +198,8 @@ def _counted(
     *,
     factor: int = 1,
     bias: bool = False,
+    biases: bool = False,
+    axes: tuple[int, int] = (0, 1),
     ungrouped: bool = False,
     stride: bool = True,
     padding: bool = True,
@@ -208,7 +222,7 @@ def _counted(
         for layer in layers:
             if isinstance(layer, nn.Conv2d):
                 before = H * W
-                H, W = size(layer, H, 0), size(layer, W, 1)
+                H, W = size(layer, H, axes[0]), size(layer, W, axes[1])
                 per_pixel = layer.weight.numel() * (layer.groups if ungrouped else 1) + _bias(layer) * bias
                 where = before if not output else H * H if square else H * W
                 total += per_pixel * (where if pixels else 1)
@@ -219,6 +233,7 @@ def _counted(
                 H, W = (H - k) // s + 1, (W - k) // s + 1
             elif isinstance(layer, nn.Linear):
                 total += (layer.weight.numel() + _bias(layer) * bias) * linear
+            total += _bias(layer) * biases if _costs(layer) else 0
         return factor * total
 
     return count
@@ -279,7 +294,7 @@ def memory_inference(answer: Callable[..., Any], *, seed: int = 0) -> str:
         ),
         "these are the last two; there must be room for the largest neighbors": lambda n: sum(n[-2:]),
         "these are the first two; there must be room for the largest neighbors": lambda n: sum(n[:2]),
-        "this keeps everything; at inference a map is forgotten as soon as the next one is there": sum,
+        "this is what training keeps; inference forgets a map as soon as the next one is there": sum,
         "the image itself is missing: it is the input of the first layer": lambda n: (
             _two(n[1:]) if n[2:] else sum(n[1:])
         ),

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cvbook.checks.answers import called, close, number, tensor
+from cvbook.checks.answers import called, close, derived, number, tensor
 from cvbook.checks.cnns_homework.budgets import draw
 from cvbook.checks.verdict import equal, exercise
 
@@ -92,7 +92,7 @@ def _check(answer: Callable[..., Any], f: Callable[..., Tensor], seed: int, rule
         }
         mistakes |= {sentence: (lambda one=one, p=product: p(one)) for sentence, one in wrong.items()}  # type: ignore[misc]
         what = f"{len(weights)} block(s) of {len(x)} numbers"
-        got = called(answer, weights=weights, x=x)
+        got = derived(answer, weights=weights, x=x)
         equal(tensor(got, what), right, mistakes=mistakes, what=what)
 
 
@@ -162,6 +162,7 @@ def branch_std(answer: Callable[..., Any], *, seed: int = 0) -> str:
             "the blocks multiply the mean square, they do not add to it: take the n-th root of the growth": (
                 math.sqrt((growth - 1) / n)
             ),
+            "a branch of size 0 adds nothing, so the mean square stays as it is": 0.0,
             "this is s squared: take the root": growth ** (1 / n) - 1,
             "the shortcut is forgotten: a block multiplies by 1 + s**2": growth ** (1 / (2 * n)),
             "the factor of one block's mean square is 1 + s**2, not (1 + s)**2: x and the branch are independent": (

@@ -17,9 +17,9 @@ from cvbook.checks.verdict import equal, exercise
 __all__ = ["coverage", "expected_top_k"]
 
 
-@exercise("Exercise 6, top-k with a drawn lot")
+@exercise("Exercise 6, top-k with ties")
 def expected_top_k(answer: Callable[..., Any], *, seed: int = 0) -> str:
-    """``answer(scores, labels, k)``: the expected share of hits when a lot decides among equal scores."""
+    """``answer(scores, labels, k)``: the expected share of hits when equal scores stand in a random order."""
     g = torch.Generator().manual_seed(seed)
     for B, K, k, ties in ((40, 5, 2, 3), (30, 4, 1, 3), (25, 5, 3, 2), (1, 3, 2, 1), (20, 5, 4, 3), (12, 4, 4, 2), (30, 5, 2, 0)):  # fmt: skip  # noqa: E501
         scores = torch.randn(B, K, generator=g)
@@ -30,8 +30,8 @@ def expected_top_k(answer: Callable[..., Any], *, seed: int = 0) -> str:
         above, level = (scores > own).sum(1), (scores == own).sum(1)  # the label's class is level with itself
         chance = ((k - above) / level).clamp(0, 1)
         mistakes = {
-            "all ties are decided for the label; a lot decides": (above < k).double().mean(),
-            "all ties are decided against the label; a lot decides": (above + level <= k).double().mean(),
+            "all ties are decided for the label; their order is random": (above < k).double().mean(),
+            "all ties are decided against the label; their order is random": (above + level <= k).double().mean(),
             "a tie counts one half, however many are level and however many places are left": torch.where(
                 above + level <= k, 1.0, torch.where(above < k, 0.5, 0.0)
             ).mean(),
@@ -49,10 +49,10 @@ def expected_top_k(answer: Callable[..., Any], *, seed: int = 0) -> str:
             "the chances are not clamped from below: no place left is a chance of 0": (
                 ((k - above) / level).clamp(max=1).mean()
             ),
-            "topk decides ties by the order of the classes; a lot decides": (
+            "topk decides ties by the order of the classes; their order is random": (
                 (scores.topk(k, 1).indices == labels[:, None]).any(1).double().mean()
             ),
-            "the first class in order wins ties; a lot decides": (
+            "the first class in order wins ties; their order is random": (
                 (scores.argsort(dim=1, descending=True, stable=True)[:, :k] == labels[:, None]).any(1).double().mean()
             ),
         }  # fmt: skip
@@ -60,7 +60,7 @@ def expected_top_k(answer: Callable[..., Any], *, seed: int = 0) -> str:
         got = tensor(called(answer, scores=scores, labels=labels, k=k), what)
         right = _brute(scores, labels, k)
         equal(number(got, what) if got.numel() == 1 else got, torch.tensor(right), mistakes=mistakes, what=what)
-    return "right: the same as drawing lots for ever"
+    return "right: the mean over all orders"
 
 
 def _brute(scores: Tensor, labels: Tensor, k: int) -> float:

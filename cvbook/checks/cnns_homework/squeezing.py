@@ -14,7 +14,7 @@ from cvbook.checks.answers import Mistakes, called, tensor
 from cvbook.checks.cnns_homework.budgets import draw, exactly, whole
 from cvbook.checks.verdict import equal, exercise
 
-__all__ = ["fire", "fire_parameters", "largest_squeeze"]
+__all__ = ["fire", "fire_parameters"]
 
 Layer = tuple[Tensor, Tensor]  # weight (C', C, k, k) and bias (C',)
 
@@ -117,45 +117,3 @@ def _counted(c: int, s: int, a: int, b: int) -> int:
     with torch.device("meta"):
         layers = [nn.Conv2d(c, s, 1), nn.Conv2d(s, a, 1), nn.Conv2d(s, b, 3)]
     return sum(p.numel() for layer in layers for p in layer.parameters())
-
-
-@exercise("Exercise 2, the largest squeeze")
-def largest_squeeze(answer: Callable[..., Any], *, seed: int = 0) -> str:
-    """``answer(channels, out, budget)``: the most channels between, with out / 2 of each kind of kernel."""
-    g = torch.Generator().manual_seed(seed)
-    cases = []
-    for more in (None, None, 0, -1, None, 0, 1, None):
-        c, out = draw(g, 6, 80), 2 * draw(g, 3, 40)
-        exact = _counted(c, draw(g, 4, 20), out // 2, out // 2)
-        cases.append((c, out, exact + (draw(g, 2, 5 * out) if more is None else more)))
-    got = [whole(called(answer, channels=c, out=o, budget=p), "the channels") for c, o, p in cases]
-    right = [_largest(c, o, p) for c, o, p in cases]
-    per = [c + 1 + 5 * o for c, o, _ in cases]  # parameters that one more squeezed channel costs
-    mistakes: dict[str, Callable[[int, int, int, int], int]] = {
-        "the biases of the expansion are missing": lambda c, o, p, n: p // n,
-        "the biases are missing": lambda c, o, p, n: p // (n - 1),
-        "the bias of the squeeze layer is missing": lambda c, o, p, n: (p - o) // (n - 1),
-        "this is rounded up: the module costs too much": lambda c, o, p, n: -((o - p) // n),
-        "this is rounded to the nearest: the module can cost too much": lambda c, o, p, n: round((p - o) / n),
-        "a module that uses up the budget exactly is within it: compare with <=": lambda c, o, p, n: (p - o - 1) // n,
-        "one channel more still fits": lambda c, o, p, n: (p - o) // n - 1,
-        "this is the first that does not fit": lambda c, o, p, n: (p - o) // n + 1,
-        "out / 2 kernels are of each kind, out together": lambda c, o, p, n: (p - 2 * o) // (c + 1 + 10 * o),
-        "half of the kernels are 3x3": lambda c, o, p, n: (p - o) // (c + 1 + 9 * o),
-        "the squeeze layer is missing": lambda c, o, p, n: (p - o) // (5 * o),
-    }
-    exactly(
-        got,
-        right,
-        {sentence: (lambda place, f=f: f(*cases[place], per[place])) for sentence, f in mistakes.items()},  # type: ignore[misc]
-        [f"{c} channels, {o} that come out, and {p:,} parameters" for c, o, p in cases],
-    )
-    return "right: the most that the budget allows"
-
-
-def _largest(c: int, out: int, budget: int) -> int:
-    """By trying one after the other."""
-    s = 0
-    while _counted(c, s + 1, out // 2, out // 2) <= budget:
-        s += 1
-    return s

@@ -1,4 +1,4 @@
-"""Checks of the homework on neurons; a cell ends with, for example, ``checks.widest(f).require()``.
+"""Checks of the homework on neurons; a cell ends with, for example, ``checks.layer(f).require()``.
 
 Every check takes the reader's function and a ``seed`` for the inputs it makes up; the graded cells try other seeds too.
 """
@@ -10,7 +10,7 @@ from typing import Any
 
 from cvbook.checks.neuron_homework.activations import prelu_input, prelu_slope, swish
 from cvbook.checks.neuron_homework.engine import logsumexp, logsumexp_large, power, sweep
-from cvbook.checks.neuron_homework.layers import layer, network, widest
+from cvbook.checks.neuron_homework.layers import layer, network
 from cvbook.checks.neuron_homework.losses import (
     cross_entropy,
     cross_entropy_gradient,
@@ -27,14 +27,13 @@ __all__ = [
     "PARTS", "accuracy_map", "cross_entropy", "cross_entropy_gradient", "layer", "logsumexp", "logsumexp_large",
     "masked_softmax", "masked_softmax_far", "moved", "network", "one_pass_count", "one_pass_weights", "power",
     "prelu_input", "prelu_slope", "second_moment", "sensitive", "separates", "squared_gradient", "summary", "sweep",
-    "swish", "uniform_bound", "weight_std", "widest",
+    "swish", "uniform_bound", "weight_std",
 ]  # fmt: skip
 
 # each graded cell: the check, the name of the function it checks, its points
 PARTS: tuple[Part, ...] = (
     (layer, "layer", 1),
-    (network, "network", 1),
-    (widest, "widest", 2),
+    (network, "network", 2),
     (masked_softmax, "masked_softmax", 1),
     (masked_softmax_far, "masked_softmax", 1),
     (cross_entropy, "cross_entropy", 1),
@@ -49,7 +48,7 @@ PARTS: tuple[Part, ...] = (
     (sweep, "sweep", 1),
     (prelu_input, "prelu_backward", 1),
     (prelu_slope, "prelu_backward", 1),
-    (swish, "swish_backward", 1),
+    (swish, "swish_backward", 2),
     (second_moment, "second_moment", 1),
     (weight_std, "weight_std", 2),
     (uniform_bound, "uniform_bound", 1),
@@ -66,6 +65,6 @@ def summary(answers: Mapping[str, Any]) -> str:
         answers: name -> the reader's function; in a notebook, pass ``globals()``.
 
     >>> print(summary({}).splitlines()[-1])
-    0 of 30 points (checks wrong: 0, still empty: 24)
+    0 of 30 points (checks wrong: 0, still empty: 23)
     """
     return points(PARTS, answers)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cvbook.checks.answers import called, number, parts, tensor
+from cvbook.checks.answers import derived, number, parts, tensor
 from cvbook.checks.verdict import equal, exercise
 
 __all__ = ["prelu_input", "prelu_slope", "swish"]
@@ -42,7 +42,7 @@ def prelu_input(answer: Callable[..., Any], *, seed: int = 0) -> str:
     """The first result of ``answer(z, a, dy)``, against central differences."""
     for z, a, dy in _batches(seed):
         what = f"dz, {len(z)} input(s) and {len(a)} neuron(s)"
-        got = parts(called(answer, z=z, a=a, dy=dy), "(dz, da)")[0]
+        got = parts(derived(answer, z=z, a=a, dy=dy), "(dz, da)")[0]
         right = _nudged(lambda v, a=a, dy=dy: (dy * F.prelu(v, a)).sum(), z)  # type: ignore[misc]
         up = z > 0
         mistakes = {
@@ -64,7 +64,7 @@ def prelu_slope(answer: Callable[..., Any], *, seed: int = 0) -> str:
     """The second result of the same function: how the loss depends on each learned slope."""
     for z, a, dy in _batches(seed):
         what = f"da, {len(z)} input(s) and {len(a)} neuron(s)"
-        got = parts(called(answer, z=z, a=a, dy=dy), "(dz, da)")[1]
+        got = parts(derived(answer, z=z, a=a, dy=dy), "(dz, da)")[1]
         right = _nudged(lambda s, z=z, dy=dy: (dy * F.prelu(z, s)).sum(), a)  # type: ignore[misc]
         down = z.clamp(max=0)
         mistakes = {
@@ -89,7 +89,7 @@ def swish(answer: Callable[..., Any], *, seed: int = 0) -> str:
     """``answer(z, beta, dy)``: the pair (dz, dbeta) for z σ(βz), against central differences."""
     for (z, _, dy), beta in zip(_batches(seed), (1.7, 0.4, 3.0, 1.0), strict=True):
         b = torch.tensor(beta, dtype=torch.float64)
-        dz, dbeta = parts(called(answer, z=z, beta=beta, dy=dy), "(dz, dbeta)")
+        dz, dbeta = parts(derived(answer, z=z, beta=beta, dy=dy), "(dz, dbeta)")
         what = f"{tuple(z.shape)} sums and beta = {beta}"
         s = torch.sigmoid(b * z)
         twice, slope = torch.sigmoid(s), s * (1 - s)

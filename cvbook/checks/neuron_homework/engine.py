@@ -52,6 +52,8 @@ def _power(answer: Callable[[Value, Value], Value], x: float, y: float) -> None:
     }
     equal(got.data, torch.tensor(value).double(), mistakes=values, what=f"the value at {what}")
     operands = [operand for operand, _ in got.edges]
+    if operands and not any(operand is a or operand is b for operand in operands):
+        raise Wrong("the edges lead to boxes in between; make one Value whose edges lead to a and b themselves")
     if not any(operand is b for operand in operands):
         raise Wrong("no edge leads to b: the exponent is a Value too, and has a slope of its own")
     if not any(operand is a for operand in operands):
@@ -68,6 +70,7 @@ def _power(answer: Callable[[Value, Value], Value], x: float, y: float) -> None:
         }),
         ("b", b.grad, by_b, {
             "the factor ln a is missing": value,
+            "the logarithm has the base 10; ln is math.log": value * math.log10(x),
             "the logarithm is that of b; take ln a": value * math.log(abs(y)),
             "this is the slope by a; differentiate e**(b ln a) by b": by_a,
             "the factor a**b is missing": log,
@@ -104,6 +107,7 @@ def _logsumexp(answer: Callable[[list[Value]], Value], x: Tensor, order: list[in
         "the largest value is subtracted, but not added again at the end": right - z.amax(),
         "this is the mean of the exponentials inside; take their sum": right - math.log(len(order)),
         "this is the largest value": z.amax(),
+        "the logarithm has the base 10; ln is math.log": z.exp().sum().log10(),
     }
     equal(got.data, right.detach(), mistakes={k: v.detach() for k, v in values.items()}, what=what)
     (got * got).backward()
@@ -123,6 +127,9 @@ def _logsumexp(answer: Callable[[list[Value]], Value], x: Tensor, order: list[in
             torch.eye(len(e)).double()[e.argmax()]
         ),
         "the slopes are 1 / sum; the exponential on top is missing": spread(torch.ones_like(e) / e.sum()),
+        "each slope lacks the exponential on top: it is exp(v - largest) / sum": spread(
+            torch.ones_like(e) * e.amax() / e.sum()
+        ),
         "a value that occurs twice gets one share; there is one edge for each entry of the list": last,
         "no gradient arrives: the result needs edges to the values": torch.zeros_like(x),
     }
@@ -200,7 +207,7 @@ def sweep(answer: Callable[[Tape], Any], *, seed: int = 0) -> str:
                 raise Wrong(sentence)
     for name in tapes:
         equal(got[name], right[name], what=name)
-    return "right: each pair is used once"
+    return "right, for every entry"
 
 
 SWEEP_MISTAKES = {

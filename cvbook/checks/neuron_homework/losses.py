@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cvbook.checks.answers import called, tensor
+from cvbook.checks.answers import called, derived, tensor
 from cvbook.checks.by_hand import by_hand
 from cvbook.checks.verdict import Wrong, equal, exercise
 
@@ -117,15 +117,24 @@ def cross_entropy(answer: Callable[..., Any], *, seed: int = 0) -> str:
             "the sum of exponentials is missing: the loss is not just the score": (
                 -z[torch.arange(B), labels].mean()
             ),
+            "p[:, labels] takes all labels from every row; take one from each: p[torch.arange(B), labels]": (
+                -p[:, labels].log().mean()
+            ),
+            "the shares are taken among the images; the classes are axis 1": (
+                -F.softmax(z, 0)[torch.arange(B), labels].log().mean()
+            ),
         }  # fmt: skip
         what = f"{B} image(s) and {K} classes"
         got = called(by_hand(answer, *FORBIDDEN), z=z, labels=labels)
         equal(tensor(got, what), right, mistakes=mistakes, what=what)
     labels, z = torch.tensor([0, 2]), torch.randn(2, 3, generator=g)
+    ahead = torch.tensor([[0.0, 95.0, 0.0], [0.0, 95.0, 0.0]])
     sure = torch.tensor([[0.0, 200.0, 0.0], [0.0, 300.0, 0.0]])
     for scores, sentence in (
         (z.double() + 1e4, "scores near 10 000: exp overflows; subtract each row's largest score first"),
         (z.double() + torch.tensor([[0.0], [-1e4]]), "rows that lie 10 000 apart: each needs its own largest score"),
+        (ahead, "a wrong class that leads by 95: exp of the lead overflows; subtract the row's largest score, not that "
+                "of the label"),
         (sure, "a wrong class that leads by 200: the share of the right one rounds to 0 and its logarithm is lost; "
                "never form the share, write log(exp(a) / s) as a - log(s)"),
     ):  # fmt: skip
@@ -152,6 +161,10 @@ def cross_entropy_gradient(answer: Callable[..., Any], *, seed: int = 0) -> str:
                 F.softmax(z - y, 1) / B
             ),
             "this takes the scores for shares; apply softmax first": (z - y) / B,
+            "p[:, labels] changes all labels in every row; change one in each: p[torch.arange(B), labels]": (
+                (p - y.amax(0)) / B
+            ),
+            "the shares are taken among the images; the classes are axis 1": (F.softmax(z, 0) - y) / B,
         }  # fmt: skip
         _gradient(answer, z, labels, right, mistakes)
     return "right: share minus label, divided by the batch"
@@ -203,4 +216,4 @@ def _gradient(
     answer: Callable[..., Any], z: Tensor, labels: Tensor, right: Tensor, mistakes: dict[str, Tensor]
 ) -> None:
     what = f"{len(z)} image(s) and {z.shape[1]} classes"
-    equal(tensor(called(answer, z=z, labels=labels), what), right, mistakes=mistakes, what=what)
+    equal(tensor(derived(answer, z=z, labels=labels), what), right, mistakes=mistakes, what=what)

@@ -137,6 +137,9 @@ def one_pass_count(answer: Callable[..., Any], *, seed: int = 0) -> str:
         "this is the number of examples, right or wrong": [len(case[2]) for case in cases],
         "this counts two for each mistake": [2 * r for r in right],
     }
+    known |= {
+        sentence: [corrected(*case, mistake=kind)[2] for case in cases] for kind, sentence in WEIGHT_MISTAKES.items()
+    }
     for sentence, counts in known.items():
         if got == counts:
             raise Wrong(sentence)
@@ -166,6 +169,8 @@ def separates(answer: Callable[..., Any], *, seed: int = 0) -> str:
     if got == right:
         return f"right, on {len(right)} sets of examples"
     if not any(got):
+        if not any(counter.clean for _, counter in early):
+            raise Wrong("everything is False, but some sets are learned; call one_pass until it makes no mistake")
         raise Wrong(
             "everything is False: a pass without mistakes leaves the weights as they were, so they 'come back' too; "
             "look at the number of mistakes first"
@@ -182,14 +187,17 @@ def separates(answer: Callable[..., Any], *, seed: int = 0) -> str:
 
 
 class _Passes:
-    """A pass over fixed examples that counts its calls and notes whether W, or W and b, came back."""
+    """A pass over fixed examples that counts its calls.
+
+    It notes whether one was free of mistakes, and whether W, or W and b, came back.
+    """
 
     def __init__(self, name: str, x: Tensor, y: Tensor, classes: int) -> None:
         self.name, self.x, self.y, self.calls = name, x, y, 0
         self.shape = torch.Size([classes, x.shape[1]])
         self.seen: set[tuple[float, ...]] = set()
         self.seen_W: set[tuple[float, ...]] = set()
-        self.returned = self.returned_without_bias = False
+        self.returned = self.returned_without_bias = self.clean = False
 
     def __call__(self, W: Tensor, b: Tensor) -> tuple[Tensor, Tensor, int]:
         self.calls += 1
@@ -206,6 +214,7 @@ class _Passes:
         W, b, count = corrected(W, b, self.x, self.y)
         key = (*W.flatten().tolist(), *b.tolist())
         self.returned_without_bias = False
+        self.clean |= count == 0
         if count:
             self.returned |= key in self.seen
             self.returned_without_bias = key[: W.numel()] in self.seen_W
@@ -215,7 +224,7 @@ class _Passes:
 
 
 def _questions(seed: int) -> list[tuple[str, Tensor, Tensor, int]]:
-    """AND and XOR, XOR with a third class, two sets that are learned late, and random ones, short enough to decide."""
+    """AND and XOR, XOR with a third class, two sets learned late, one that repeats late, and random ones."""
     g = torch.Generator().manual_seed(seed)
     tables = {"AND": [0, 0, 0, 1], "XOR": [0, 1, 1, 0], "three classes on a square": [0, 1, 2, 0]}
     questions = [(name, CORNERS, torch.tensor(table), max(table) + 1) for name, table in tables.items()]
@@ -225,9 +234,11 @@ def _questions(seed: int) -> list[tuple[str, Tensor, Tensor, int]]:
         [[float(36 + 2 * (seed % 4)), 1.0], [float(37 + 2 * (seed % 4)), 1.0]]
     ).double()  # over 600 passes
     questions.append(("two points side by side", near, torch.tensor([0, 1]), 2))
-    while len(questions) < 13:
+    five = torch.tensor([[0.0, 3.0], [2.0, 1.0], [2.0, 3.0], [0.0, 2.0], [0.0, 2.0]]).double()  # a cycle of six passes
+    questions.append(("five points that repeat late", five, torch.tensor([0, 0, 1, 1, 1]), 3))
+    while len(questions) < 14:
         x, y = torch.randint(0, 4, (5, 2), generator=g).double(), torch.randint(3, (5,), generator=g)
-        questions.append((f"random points {len(questions) - 4}", x, y, 3))
+        questions.append((f"random points {len(questions) - 5}", x, y, 3))
     return questions
 
 

@@ -23,11 +23,11 @@ def activations(seed: int) -> dict[str, Activation]:
     """Activations by name; one of them with a random slope."""
     slope = 0.1 + 0.6 * float(torch.rand((), generator=torch.Generator().manual_seed(seed)))
     return {
-        "sigmoid": torch.sigmoid,  # first, because its mean square is not the result of any known mistake
+        "GELU": F.gelu,  # first, because no known mistake gives its mean square or 0.5, that of ReLU
+        "sigmoid": torch.sigmoid,
         "ReLU": F.relu,
         "tanh": torch.tanh,
         f"leaky ReLU with slope {slope:.2f}": lambda z: F.leaky_relu(z, slope),
-        "GELU": F.gelu,
         "the absolute value": torch.abs,
     }
 
@@ -68,7 +68,7 @@ def second_moment(answer: Callable[[Activation], Any], *, seed: int = 0) -> str:
 def weight_std(answer: Callable[..., Any], *, seed: int = 0) -> str:
     """``answer(phi, fan_in, fan_out)``: the standard deviation of the weights that keeps the mean square at 1."""
     for (name, phi), (fan_in, fan_out) in zip(activations(seed).items(), _fans(seed), strict=True):
-        m = moment(phi)
+        m, variance = moment(phi), moment(phi) - moment(phi, power=1) ** 2
         right = 1 / math.sqrt(fan_in * m)
         mistakes = {
             "this is the variance; take its root for the standard deviation": right**2,
@@ -77,6 +77,10 @@ def weight_std(answer: Callable[..., Any], *, seed: int = 0) -> str:
             "this takes fan_out; a sum has fan_in terms": 1 / math.sqrt(fan_out * m),
             "this takes fan_out, and He's 2 whatever phi is": math.sqrt(2 / fan_out),
             "this averages fan_in and fan_out; a sum has fan_in terms": math.sqrt(2 / ((fan_in + fan_out) * m)),
+            "this is Xavier's formula, which knows no activation and averages fan_in and fan_out": (
+                math.sqrt(2 / (fan_in + fan_out))
+            ),
+            "this takes the variance of phi(z); the mean of phi(z)**2 counts": 1 / math.sqrt(fan_in * variance),
             "the mean square of phi is a factor here; a small one needs larger weights": math.sqrt(m / fan_in),
             "the mean square is divided out twice: take its root as well": 1 / (math.sqrt(fan_in) * m),
             "there is a factor sqrt(2) too many: the mean square of ReLU contains the 1/2": math.sqrt(2) * right,
@@ -103,6 +107,9 @@ def uniform_bound(answer: Callable[..., Any], *, seed: int = 0) -> str:
             "this is PyTorch's default for Linear, 1 / sqrt(fan_in)": 1 / math.sqrt(fan_in),
             "this takes fan_out; a sum has fan_in terms": right * math.sqrt(fan_in / fan_out),
             "this is right for ReLU only": math.sqrt(6 / fan_in),
+            "this is Xavier's bound, which knows no activation and averages fan_in and fan_out": (
+                math.sqrt(6 / (fan_in + fan_out))
+            ),
         }
         got = number(called(answer, phi=phi, fan_in=fan_in, fan_out=fan_out), name)
         close(got, right, mistakes, tolerance=TOLERANCE, what=f"{name}, fan_in {fan_in} and fan_out {fan_out}")

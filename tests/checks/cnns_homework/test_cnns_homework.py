@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import bisect
+import functools
+import itertools
 import math
 from typing import Any
 
@@ -12,7 +13,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
-from torchvision.models.resnet import Bottleneck
 
 from cvbook import summary
 from cvbook.checks import cnns_homework as checks
@@ -48,21 +48,28 @@ def fire_parameters(channels: int, squeeze: int, one: int, three: int) -> Any:
     return torch.tensor(sum(p.numel() for layer in layers for p in layer.parameters()))
 
 
-def largest_squeeze(channels: int, out: int, budget: int) -> Any:
-    sizes = [fire_parameters(channels, s, out // 2, out // 2).item() for s in range(1, 70)]
-    return bisect.bisect_right(sizes, budget)
+class Block(nn.Module):
+    """Layers by name, written down in a loop."""
+
+    def __init__(self, widths: Any, stride: int, groups: int) -> None:
+        super().__init__()
+        for n, (a, b) in enumerate(itertools.pairwise(widths), 1):
+            how = {"kernel_size": 3, "stride": stride, "padding": 1, "groups": groups} if n == 2 else {"kernel_size": 1}
+            self.add_module(f"conv{n}", nn.Conv2d(a, b, **how, bias=False))
+            self.add_module(f"bn{n}", nn.BatchNorm2d(b))
+        if stride > 1 or widths[0] != widths[3]:
+            way = nn.Conv2d(widths[0], widths[3], 1, stride, bias=False)
+            self.downsample = nn.Sequential(way, nn.BatchNorm2d(widths[3]))
+
+    def forward(self, x: Any) -> Any:
+        y = x
+        for n in (1, 2, 3):
+            y = getattr(self, f"bn{n}")(getattr(self, f"conv{n}")(y.clamp(min=0) if n > 1 else y))
+        return (y + getattr(self, "downsample", nn.Identity())(x)).clamp(min=0)
 
 
 def bottleneck(in_channels: int, inner: int, out_channels: int, stride: int, groups: int) -> Any:
-    """Torchvision's forward around layers of our own."""
-    block = Bottleneck(in_channels, out_channels // 4, stride)
-    block.conv1, block.bn1 = nn.Conv2d(in_channels, inner, 1, bias=False), nn.BatchNorm2d(inner)
-    block.conv2 = nn.Conv2d(inner, inner, 3, stride, 1, groups=groups, bias=False)
-    block.bn2, block.conv3 = nn.BatchNorm2d(inner), nn.Conv2d(inner, out_channels, 1, bias=False)
-    if stride != 1 or in_channels != out_channels:
-        way = nn.Conv2d(in_channels, out_channels, 1, stride, bias=False)
-        block.downsample = nn.Sequential(way, nn.BatchNorm2d(out_channels))
-    return block
+    return Block((in_channels, inner, inner, out_channels), stride, groups)
 
 
 def padded_shortcut(x: Any, out_channels: int, stride: int) -> Any:
@@ -71,12 +78,13 @@ def padded_shortcut(x: Any, out_channels: int, stride: int) -> Any:
 
 
 def original(weights: Any, x: Any) -> Any:
-    def chain(x: Any) -> Any:
-        for W in weights:
-            x = (x + W @ x).clamp(min=0)
-        return x
-
-    return torch.autograd.functional.jacobian(chain, x)
+    """Column by column: where a step in one number of x ends."""
+    steps = np.eye(len(x))
+    for W in weights:
+        z = (x + W @ x).numpy()
+        steps = np.array([np.where(z > 0, step + W.numpy() @ step, 0) for step in steps])
+        x = torch.from_numpy(z.clip(min=0))
+    return steps.T
 
 
 def preactivation(weights: Any, x: Any) -> Any:
@@ -152,6 +160,10 @@ def clearly_better(results: Any) -> Any:
     return [[a, b] for a in results for b in results if all(x > y for x in results[a] for y in results[b])]
 
 
+def verdict() -> Any:
+    return ["Separable ", "3×3"]
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("check", NAMES)
 def test_the_instructors_solution_passes(solutions: dict[str, Any], check: str, seed: int) -> None:
@@ -173,6 +185,28 @@ def test_the_summary_counts_what_is_passed_wrong_and_empty(solutions: dict[str, 
     assert full[-1] == "30 of 30 points (checks wrong: 0, still empty: 0)"
     mixed = {**solutions, "coverage": lambda drops, patch, stride, h, w: torch.zeros(h, w), "widest_network": None}
     lines = checks.summary(mixed).splitlines()
-    assert "… Exercise 7, the widest network (2 points)" in lines
+    assert "… Exercise 7, the widest network (1 point)" in lines
     assert any(line.startswith("✗ Exercise 6, a map for each pixel (2 points): everything is zero") for line in lines)
-    assert lines[-1] == "26 of 30 points (checks wrong: 1, still empty: 1)"
+    assert lines[-1] == "27 of 30 points (checks wrong: 1, still empty: 1)"
+
+
+def test_every_derivative_of_the_homework_refuses_autograd() -> None:
+    def chain(block: Any) -> Any:
+        return lambda weights, x: torch.func.jacrev(lambda t: functools.reduce(block, weights, t))(x)
+
+    assert "this calls autograd" in checks.original(chain(lambda t, W: F.relu(t + W @ t))).message
+    assert "this calls autograd" in checks.preactivation(chain(lambda t, W: t + W @ F.relu(t))).message
+
+
+def test_the_example_of_the_original_block_tells_masks_apart() -> None:
+    W, x, eye = (
+        torch.tensor([[-1.0, 1.0], [-3.0, 0.0]]),
+        torch.tensor([-2.0, -1.0]),
+        torch.eye(2),
+    )  # as in the docstring
+    by_x, by_branch, by_sum = (torch.diag((z > 0).float()) for z in (x, W @ x, x + W @ x))
+    right = by_sum @ (eye + W)
+    assert right.tolist() == [[0, 0], [-3, 1]]
+    mistakes = [eye + W, by_x @ (eye + W), by_branch @ (eye + W), (eye + W) @ by_sum, eye + by_sum @ W, by_sum + W,
+                by_sum @ W, by_sum @ (1 + W), right.T]  # fmt: skip
+    assert not any(torch.equal(right, mistake) for mistake in mistakes)

@@ -11,6 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torchvision.models.resnet import Bottleneck
 
 from cvbook.checks import cnns_homework as checks
 from cvbook.checks.cnns_homework import blocks, budgets, gradients, squeezing
@@ -37,10 +38,12 @@ def bill(per_layer: Callable[[Any], int] | None = None, **wrong: Any) -> Callabl
                 p = layer.padding if wrong.get("padding", True) else (0, 0)
                 d = layer.dilation if wrong.get("dilation", True) else (1, 1)
                 before = H * W
+                if axes := wrong.get("axes"):
+                    k, s, p, d = ([pair[axis] for axis in axes] for pair in (k, s, p, d))
                 H, W = (
                     (n + 2 * b - e * (a - 1) - 1) // c + 1 for n, a, b, c, e in zip((H, W), k, p, s, d, strict=True)
                 )
-                weights = k[0] * k[1] * layer.out_channels * layer.in_channels
+                weights = math.prod(layer.kernel_size) * layer.out_channels * layer.in_channels
                 weights = weights // layer.groups if wrong.get("groups", True) else weights
                 total += weights * (H * W if wrong.get("output", True) else before)
                 total += layer.out_channels * H * W if wrong.get("bias") and layer.bias is not None else 0
@@ -50,7 +53,9 @@ def bill(per_layer: Callable[[Any], int] | None = None, **wrong: Any) -> Callabl
                 total += layer.weight.numel() + (
                     len(layer.weight) if wrong.get("bias") and layer.bias is not None else 0
                 )
-        return sum((per_layer or count)(layer) for layer in weighted(layers)), wrong.get("factor", 1) * total
+        total += wrong.get("biases", 0) * sum(len(m.bias) for m in weighted(layers) if m.bias is not None)
+        found = sum((per_layer or count)(layer) for layer in weighted(layers)), wrong.get("factor", 1) * total
+        return found[::-1] if wrong.get("exchanged") else found
 
     return answer
 
@@ -79,6 +84,8 @@ def module(wrong: str = "") -> Callable[..., nn.Module]:
             if stride != 1 or c != out or wrong == "always":
                 way = [nn.Conv2d(c, out, 1, stride, bias=False), nn.BatchNorm2d(out)]
                 self.downsample = nn.Sequential(*way[: 1 if wrong == "no norm" else 2])
+            if wrong == "shortcut":
+                self.shortcut, self.downsample = self.downsample, None
             if wrong == "none":
                 self.downsample = None
             if wrong == "name":
@@ -153,6 +160,11 @@ MISTAKES: list[tuple[str, Any, str]] = [
     ("multiply_adds", bill(output=False), "for each pixel that comes out"),
     ("multiply_adds", bill(bias=True), "only products count"),
     ("multiply_adds", bill(linear=False), "linear layers are missing"),
+    ("multiply_adds", bill(biases=True), "this counts the biases"),
+    ("multiply_adds", bill(axes=(1, 0)), "read in the wrong order"),
+    ("multiply_adds", bill(axes=(0, 0)), "is used twice"),
+    ("multiply_adds", bill(exchanged=True), "two results are exchanged"),
+    ("parameters", bill(exchanged=True), "two results are exchanged"),
     ("memory_training", sizes(lambda n: sum(n[1:]), 0), "image itself is missing"),
     ("memory_training", sizes(lambda n: sum(n[:-1]), 0), "last output is missing"),
     ("memory_training", sizes(max, 0), "the largest alone"),
@@ -160,7 +172,7 @@ MISTAKES: list[tuple[str, Any, str]] = [
     ("memory_training", sizes(math.prod, 0), "they add up"),
     ("memory_inference", sizes(max, 1), "its input and its output are both there"),
     ("memory_inference", sizes(lambda n: sum(sorted(n)[-2:]), 1), "only neighbors"),
-    ("memory_inference", sizes(sum, 1), "is forgotten"),
+    ("memory_inference", sizes(sum, 1), "what training keeps"),
     ("memory_inference", sizes(lambda n: sum(n[-2:]), 1), "the last two"),
     ("memory_inference", sizes(lambda n: sum(n[:2]), 1), "the first two"),
     ("fire", burn(lambda s, a, b, p, q: torch.cat([a, b], 1)), "after the expansion is missing"),
@@ -178,12 +190,8 @@ MISTAKES: list[tuple[str, Any, str]] = [
     ("fire_parameters", lambda c, s, a, b: (c + 1) * s + (s + 1) * (a + b), "has 9 weights"),
     ("fire_parameters", lambda c, s, a, b: (c + 1) * s + (s + 1) * a + 9 * (s + 1) * b, "size of the kernel"),
     ("fire_parameters", lambda c, s, a, b: (s + 1) * a + (9 * s + 1) * b, "squeeze layer is missing"),
-    ("largest_squeeze", lambda c, o, p: p // (c + 5 * o), "biases are missing"),
-    ("largest_squeeze", lambda c, o, p: math.ceil((p - o) / (c + 1 + 5 * o)), "rounded up"),
-    ("largest_squeeze", lambda c, o, p: (p - o - 1) // (c + 1 + 5 * o), "compare with <="),
-    ("largest_squeeze", lambda c, o, p: (p - 2 * o) // (c + 1 + 10 * o), "out together"),
-    ("largest_squeeze", lambda c, o, p: (p - o) / (c + 1 + 5 * o), "expected a whole number"),
-    ("largest_squeeze", lambda c, o, p: (p - o) // (5 * o), "squeeze layer is missing"),
+    ("bottleneck", lambda c, n, out, s, g: Bottleneck(c, out // 4, s, None, g), "torchvision's block"),
+    ("bottleneck", module("shortcut"), "no part named downsample"),
     ("bottleneck", module("first"), "the stride is at conv1"),
     ("bottleneck", module("third"), "the stride is at conv3"),
     ("bottleneck", module("late"), "after the addition is missing"),
@@ -195,7 +203,7 @@ MISTAKES: list[tuple[str, Any, str]] = [
     ("bottleneck", module("bn3"), "bn3 is never used"),
     ("bottleneck", module("groups"), "belongs to conv2"),
     ("bottleneck", module("always"), "nothing has to be projected"),
-    ("bottleneck", module("none"), "it needs downsample"),
+    ("bottleneck", module("none"), "no part named downsample"),
     ("bottleneck", module("bias"), "needs no bias"),
     ("bottleneck", module("name"), "expected a part named bn3"),
     ("padded_shortcut", lambda x, out, s: pad(x[..., ::s, ::s], out - x.shape[1], 0), "stand in front"),
@@ -222,6 +230,7 @@ MISTAKES: list[tuple[str, Any, str]] = [
     ("preactivation", before(lambda W, m, n, eye: eye + W @ m, left=False), "in the wrong order"),
     ("branch_std", lambda n, growth: ((growth - 1) / n) ** 0.5, "take the n-th root"),
     ("branch_std", lambda n, growth: growth ** (1 / n) - 1, "s squared"),
+    ("branch_std", lambda n, growth: 0, "adds nothing"),
     ("branch_std", lambda n, growth: growth ** (0.5 / n) - 1, "not (1 + s)**2"),
     ("branch_std", lambda n, growth: growth ** (0.5 / n), "shortcut is forgotten"),
     ("branch_std", lambda n, growth: (growth - 1) ** 0.5, "number of blocks is ignored"),

@@ -45,6 +45,24 @@ def sweep(wrong: str) -> Callable[..., nn.Module]:
     return lambda layers, shape: Sweep(layers, shape, wrong)
 
 
+def copied(weight: bool = True, bias: bool = True) -> Callable[..., nn.Module]:
+    """Convolutions that keep some of the random numbers they are made with."""
+
+    def answer(layers: Any, shape: Any) -> nn.Module:
+        new: list[nn.Module] = []
+        for layer in layers:
+            if isinstance(layer, nn.Linear):
+                kernels = layer.weight.detach().view(-1, *(shape if not new else (layer.in_features, 1, 1)))
+                conv = nn.Conv2d(kernels.shape[1], len(kernels), tuple(kernels.shape[2:]))
+                conv.weight.data = kernels.clone() if weight else conv.weight.data
+                conv.bias.data = layer.bias.detach().clone() if bias else conv.bias.data  # type: ignore[union-attr]
+                layer = conv
+            new.append(layer)
+        return nn.Sequential(*new)
+
+    return answer
+
+
 def windows(find: Callable[[Any], Any] = lambda s: s.softmax(0), box: Any = None) -> Callable[..., Any]:
     def answer(scores: Any, side: int, stride: int) -> Any:
         values, boxes = find(scores), []
@@ -123,6 +141,9 @@ MISTAKES: list[tuple[str, Any, str]] = [
     ("convolutional", sweep("cut"), "only the first window is left"),
     ("convolutional", sweep("mean"), "are averaged"),
     ("convolutional", sweep("first"), "only the first window is left"),
+    ("convolutional", copied(weight=False), "as its weight; copy"),
+    ("convolutional", copied(bias=False), "as its bias; copy"),
+    ("convolutional", lambda layers, shape: nn.Sequential(sweep("")(layers, shape), nn.ReLU()), "after the last layer"),
     ("convolutional", lambda layers, shape: 5, "expected an nn.Module"),
     ("best_windows", windows(lambda s: s), "says something within its window only"),
     ("best_windows", windows(lambda s: s.flatten(1).softmax(1).view_as(s)), "among its classes"),
@@ -131,6 +152,21 @@ MISTAKES: list[tuple[str, Any, str]] = [
     ("best_windows", windows(box=lambda i, j, n, s: (i, j, i + n, j + n)), "stride is ignored"),
     ("best_windows", windows(box=lambda i, j, n, s: (i * s, j * s, i * s + n - 1, j * s + n - 1)), "outside"),
     ("best_windows", windows(box=lambda i, j, n, s: (i * s, j * s, n, n)), "height, width"),
+    (
+        "best_windows",
+        lambda scores, side, stride: torch.tensor(
+            [
+                [
+                    n // scores.shape[1] * stride,
+                    n % scores.shape[1] * stride,
+                    n // scores.shape[1] * stride + side,
+                    n % scores.shape[1] * stride + side,
+                ]
+                for n in scores.softmax(0).flatten(1).argmax(1).tolist()
+            ]
+        ),
+        "this divides by the rows",
+    ),
     ("expected_top_k", ranks(lambda a, t, k: a < k), "decided for the label"),
     ("expected_top_k", ranks(lambda a, t, k: a + t <= k), "decided against the label"),
     ("expected_top_k", ranks(lambda a, t, k: fair(a, t, 1)), "this is top-1"),
@@ -153,7 +189,12 @@ MISTAKES: list[tuple[str, Any, str]] = [
         lambda d, p, s, H, W: F.interpolate(d[None, None], size=(H, W), mode="bilinear")[0, 0],
         "stretched over the image",
     ),
-    ("widest_network", cheap, "counts parameters"),
+    ("widest_network", cheap, "far beyond the budget; count multiply-adds, not parameters"),
+    (
+        "widest_network",
+        lambda build, shape, most: max(w for w in range(1, 65) if summary(build(w), shape).multiply_adds <= most),
+        "stop at the first width that costs too much",
+    ),
     ("widest_network", widest(more=1), "too wide"),
     ("widest_network", widest(more=-1), "one channel more still fits"),
     ("widest_network", widest(strict=True), "compare with <="),
@@ -166,6 +207,13 @@ MISTAKES: list[tuple[str, Any, str]] = [
     ("clearly_better", compare(lambda a, b: max(a) > min(b)), "best run beats the worst"),
     ("clearly_better", lambda results: set(), "some pairs are missing"),
     ("clearly_better", lambda results: {("a", "z")}, "not in the results"),
+    ("verdict", lambda: ("3x3", "separable"), "exchanged"),
+    ("verdict", lambda: ("3x3", "3x3"), "3x3 reaches about 71 %"),
+    ("verdict", lambda: ("separable", "separable"), "2.3 times as long"),
+    ("verdict", lambda: ("separable", "1x1 only"), "compare the seconds"),
+    ("verdict", lambda: ("3x3, 3 times", "3x3"), "the four that cost the same"),
+    ("verdict", lambda: ("inception", "3x3"), "expected names among 3x3, bottleneck"),
+    ("verdict", lambda: "separable", "expected 2 results"),
 ]
 
 
@@ -181,9 +229,9 @@ def test_every_check_knows_four_mistakes(check: str) -> None:
     assert len({message for name, _, message in MISTAKES if name == check}) >= 4
 
 
-def test_the_expected_share_is_what_many_drawn_lots_give() -> None:
+def test_the_expected_share_is_what_many_random_orders_give() -> None:
     g = torch.Generator().manual_seed(5)
     scores, labels = torch.randint(0, 3, (50, 6), generator=g).double(), torch.randint(6, (50,), generator=g)
-    lots = scores + 1e-3 * torch.rand(4000, 50, 6, generator=g, dtype=torch.float64)
-    drawn = (lots.topk(3, -1).indices == labels[:, None]).any(-1).double().mean()
+    orders = scores + 1e-3 * torch.rand(4000, 50, 6, generator=g, dtype=torch.float64)
+    drawn = (orders.topk(3, -1).indices == labels[:, None]).any(-1).double().mean()
     assert abs(judging._brute(scores, labels, 3) - drawn) < 0.01

@@ -27,27 +27,6 @@ def run(x: Any, pairs: Any, between: Callable[[Any], Any] = relu, last: Callable
     return x
 
 
-def count(widths: Any, wrong: str) -> int:
-    pairs = list(itertools.pairwise(widths))
-    if wrong == "no output":
-        pairs = pairs[:-1]
-    if wrong == "input again":
-        pairs = [(widths[0], b) for _, b in pairs[:-1]] + pairs[-1:]
-    bias = {"no bias": 0, "one bias": 1}
-    return sum(a * b + bias.get(wrong, b) for a, b in pairs)
-
-
-def wide(wrong: str, more: int = 0) -> Callable[..., int]:
-    def answer(budget: int, inputs: int, hidden: int, outputs: int) -> int:
-        hidden += wrong == "one more layer"
-        width = 0
-        while count([inputs, *hidden * [width + 1], outputs], wrong) + (wrong == "below") <= budget:
-            width += 1
-        return width + more
-
-    return answer
-
-
 def shares(z: Any, mask: Any, dim: int, largest: Callable[[Any], Any]) -> Any:
     z = z.masked_fill(~mask, -math.inf)
     e = (z - largest(z)).exp()
@@ -71,6 +50,12 @@ def square(z: Any, y: Any, how: Callable[[Any, Any], Any]) -> Any:
     return how(p, p - hot(z, y))
 
 
+def one_of_all(z: Any, y: Any) -> Any:
+    p = softmax(z, 1)
+    p[:, y] -= 1
+    return p / len(z)
+
+
 # check, answer, part of the message that names the mistake
 MISTAKES: list[tuple[str, Any, str]] = [
     ("layer", lambda x, W, b: relu(x @ W.T), "bias is missing"),
@@ -83,21 +68,12 @@ MISTAKES: list[tuple[str, Any, str]] = [
     ("layer", lambda x, W, b: relu(x @ (W if x.shape[1] == len(W) else W.T) + b), "not a column: use W.T"),
     ("layer", lambda x, W, b: relu((x[:, None] * W).mean(2) + b), "mean of the products"),
     ("layer", lambda x, W, b: np.minimum(x @ W.T + b, 0), "smallest and not the largest"),
+    ("layer", lambda x, W, b: np.zeros((len(x), len(b))), "everything is zero"),
     ("network", lambda x, pairs: run(x, pairs, last=relu), "no ReLU comes after the last layer"),
     ("network", lambda x, pairs: run(x, pairs, between=lambda z: z), "between the layers is missing"),
     ("network", lambda x, pairs: run(x, [(W, 0) for W, _ in pairs]), "biases are missing"),
     ("network", lambda x, pairs: run(x, pairs[:1]), "first layer alone"),
     ("network", lambda x, pairs: run(x, pairs[:-1], last=relu), "last layer is left out"),
-    ("widest", wide("no bias"), "biases are missing"),
-    ("widest", wide("no output"), "output layer is forgotten"),
-    ("widest", wide("input again"), "input width is used again"),
-    ("widest", wide("one bias"), "one bias for each layer"),
-    ("widest", wide("one more layer"), "one hidden layer too many"),
-    ("widest", wide("", 1), "first width that is too wide"),
-    ("widest", wide("", -1), "one unit more in each layer still fits"),
-    ("widest", wide("below"), "compare with <="),
-    ("widest", lambda p, i, n, o: (p - o) / (i + 1 + o), "a width is a whole number"),
-    ("widest", lambda p, i, n, o: (p - o) // (i + 1 + o), "counts one hidden layer, however many"),
     ("masked_softmax", lambda z, mask, dim: softmax(z, dim), "mask is ignored"),
     ("masked_softmax", lambda z, mask, dim: softmax(z, dim) * mask, "does not add up to 1"),
     ("masked_softmax", lambda z, mask, dim: softmax(z * mask, dim), "exp(0) = 1"),
@@ -127,6 +103,15 @@ MISTAKES: list[tuple[str, Any, str]] = [
     ("cross_entropy", lambda z, y: -own(z, y).log().mean(), "scores near 10 000"),
     ("cross_entropy", lambda z, y: -own(z - z.max(), y).log().mean(), "each needs its own largest"),
     ("cross_entropy", lambda z, y: -own(z - z.amax(1, keepdim=True), y).log().mean(), "never form the share"),
+    ("cross_entropy", lambda z, y: -softmax(z, 1)[:, y].log().mean(), "p[:, labels] takes all labels"),
+    ("cross_entropy", lambda z, y: -softmax(z, 0)[torch.arange(len(z)), y].log().mean(), "the classes are axis 1"),
+    (
+        "cross_entropy",
+        lambda z, y: (z - z[torch.arange(len(z)), y][:, None]).exp().sum(1).log().mean(),
+        "exp of the lead overflows",
+    ),
+    ("cross_entropy_gradient", one_of_all, "p[:, labels] changes all labels"),
+    ("cross_entropy_gradient", lambda z, y: (softmax(z, 0) - hot(z, y)) / len(z), "the classes are axis 1"),
     ("cross_entropy_gradient", lambda z, y: (hot(z, y) - softmax(z, 1)) / len(z), "sign is wrong"),
     ("cross_entropy_gradient", lambda z, y: softmax(z, 1) - hot(z, y), "each image counts 1/B"),
     ("cross_entropy_gradient", lambda z, y: (softmax(z, 1) - hot(z, y)) / z.numel(), "number of classes as well"),
@@ -177,8 +162,8 @@ def test_every_check_knows_four_mistakes(check: str) -> None:
 
 
 def test_an_unknown_mistake_is_shown_by_an_example() -> None:
-    assert "expected" in checks.widest(lambda p, i, n, o: 3).message
-    assert "got 3" in checks.widest(lambda p, i, n, o: 3).message
+    message = checks.layer(lambda x, W, b: relu(x @ W.T + b) + 3).message
+    assert message.startswith("for 5 inputs of 3 numbers and 4 neurons, expected ")
 
 
 @pytest.mark.parametrize("h", [1e-6])

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.autograd import forward_ad
 
 from cvbook.checks import neuron_homework as checks
 from cvbook.neuron.autograd import Value
@@ -44,14 +45,6 @@ def network(x: Any, layers: Any) -> Any:
         x = np.einsum("nd,kd->nk", x, W) + b
         x = np.where(x > 0, x, 0) if number + 1 < len(layers) else x
     return x
-
-
-def widest(budget: int, inputs: int, hidden: int, outputs: int) -> Any:
-    """The positive root of a quadratic equation, rounded down."""
-    a, b, c = hidden - 1, inputs + 1 + hidden - 1 + outputs, outputs - budget
-    if a == 0:
-        return -c // b
-    return np.int64(math.floor((-b + math.sqrt(b * b - 4 * a * c)) / (2 * a) + 1e-9))
 
 
 def masked_softmax(z: Any, mask: Any, dim: int) -> Any:
@@ -134,9 +127,12 @@ def sweep(tape: Any) -> Any:
 
 
 def prelu_backward(z: Any, a: Any, dy: Any) -> Any:
-    z, a = z.clone().requires_grad_(), a.clone().requires_grad_()
-    (torch.where(z > 0, z, a * z) * dy).sum().backward()
-    return z.grad, a.grad
+    """With the derivative written as a matrix for each input, and NumPy."""
+    down = (z < 0).double().numpy()
+    slopes = [np.diag(1 - off + off * a.numpy()) for off in down]
+    return np.stack([J.T @ row for J, row in zip(slopes, dy.numpy(), strict=True)]), np.einsum(
+        "nd,nd,nd->d", dy, z, down
+    )
 
 
 def swish_backward(z: Any, beta: float, dy: Any) -> Any:
@@ -230,7 +226,7 @@ def test_odd_shapes_and_types_get_a_clear_sentence(check: str, odd: Any) -> None
 
 @pytest.mark.parametrize(
     "check",
-    [n for n in NAMES if n not in ("separates", "sensitive", "widest", "power", "second_moment", "weight_std",
+    [n for n in NAMES if n not in ("separates", "sensitive", "power", "second_moment", "weight_std",
                                    "uniform_bound", "accuracy_map")],
 )  # fmt: skip
 def test_an_answer_that_changes_its_arguments_is_told_so(solutions: dict[str, Any], check: str) -> None:
@@ -254,9 +250,9 @@ def test_the_summary_counts_what_is_passed_wrong_and_empty(solutions: dict[str, 
     assert len(full) == len(checks.PARTS) + 1
     assert full[0] == "✓ Exercise 1, a layer (1 point)"
     assert full[-1] == "30 of 30 points (checks wrong: 0, still empty: 0)"
-    mixed = {**solutions, "sweep": lambda tape: [0.0] * len(tape), "widest": stub}
+    mixed = {**solutions, "sweep": lambda tape: [0.0] * len(tape), "network": stub}
     lines = checks.summary(mixed).splitlines()
-    assert lines[2] == "… Exercise 1, the widest network (2 points)"
+    assert lines[1] == "… Exercise 1, a network (2 points)"
     assert any(line.startswith("✗ Exercise 4, the sweep (1 point): everything is zero") for line in lines)
     assert lines[-1] == "27 of 30 points (checks wrong: 1, still empty: 1)"
 
@@ -274,3 +270,59 @@ def test_what_the_exercise_forbids_is_refused_by_whatever_name(check: str, answe
     verdict = getattr(checks, check)(lambda *a: answer(*a))
     assert verdict.state == "wrong"
     assert "you build it yourself" in verdict.message
+
+
+def loss(z: Any, y: Any) -> Any:
+    return F.cross_entropy(z, y)
+
+
+def by_backward(z: Any, y: Any) -> Any:
+    z = z.clone()
+    z.requires_grad = True
+    loss(z, y).backward()
+    return z.grad
+
+
+def by_parameter(z: Any, y: Any) -> Any:
+    z = torch.nn.Parameter(z.clone())
+    return torch.autograd.grad(loss(z, y), z)[0]
+
+
+def by_dual_numbers(z: Any, y: Any) -> Any:
+    with forward_ad.dual_level():
+        steps = torch.eye(z.numel(), dtype=z.dtype).view(-1, *z.shape)
+        duals = [forward_ad.unpack_dual(loss(forward_ad.make_dual(z, step), y)).tangent for step in steps]
+    return torch.stack(duals).view_as(z)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        by_backward, by_parameter, by_dual_numbers, torch.func.grad(loss), torch.func.jacrev(loss),
+        torch.func.jacfwd(loss), lambda z, y: torch.autograd.functional.jacobian(lambda t: loss(t, y), z),
+    ],
+)  # fmt: skip
+def test_autograd_is_refused_by_whatever_name(answer: Any) -> None:
+    z, y = torch.randn(3, 4), torch.tensor([0, 2, 1])
+    torch.testing.assert_close(answer(z, y), by_backward(z, y))
+    assert "this calls autograd" in checks.cross_entropy_gradient(answer).message
+
+
+def test_every_derivative_of_the_homework_refuses_autograd() -> None:
+    def half_square(z: Any, y: Any) -> Any:
+        return 0.5 * (torch.softmax(z, 1) - F.one_hot(y, z.shape[1])).square().sum(1).mean()
+
+    def prelu(z: Any, a: Any, dy: Any) -> Any:
+        return torch.func.vjp(F.prelu, z, a)[1](dy)
+
+    def swish(z: Any, beta: float, dy: Any) -> Any:
+        b = torch.tensor(beta, dtype=z.dtype)
+        return torch.func.vjp(lambda z, b: z * torch.sigmoid(b * z), z, b)[1](dy)
+
+    for check, answer in (
+        (checks.squared_gradient, torch.func.grad(half_square)),
+        (checks.prelu_input, prelu),
+        (checks.prelu_slope, prelu),
+        (checks.swish, swish),
+    ):
+        assert "this calls autograd" in check(answer).message

@@ -164,6 +164,8 @@ MISTAKES: list[tuple[str, Any, str]] = [
     ("one_pass_count", passed(counting="end"), "at the end of the pass"),
     ("one_pass_count", passed(counting="start"), "at the start of the pass"),
     ("one_pass_count", passed(counting="two"), "counts two for each mistake"),
+    ("one_pass_count", passed("up only"), "subtract the example"),
+    ("one_pass_count", passed("bias"), "biases never change"),
     ("separates", until(lambda states, state, n: True if n == 0 else None), "this never ends"),
     (
         "separates",
@@ -182,7 +184,7 @@ MISTAKES: list[tuple[str, Any, str]] = [
         "for two points side by side you give up after 500 passes",
     ),
     ("separates", lambda one_pass, W, b: True, "no pass was free of mistakes"),
-    ("separates", lambda one_pass, W, b: False, "everything is False"),
+    ("separates", lambda one_pass, W, b: False, "call one_pass until it makes no mistake"),
     ("separates", only_W, "W came back, but b did not"),
     ("separates", lambda one_pass, W, b: one_pass(W, b)[2], "expected True or False"),
     ("separates", lambda one_pass, W, b: one_pass(None, b), "one_pass takes W (2, 2) and b (2,)"),
@@ -194,7 +196,8 @@ MISTAKES: list[tuple[str, Any, str]] = [
     ("power", powered(by_b=lambda a, b: math.log(a)), "the factor a**b is missing"),
     ("power", powered(value=lambda a, b: a * b), "a times b"),
     ("power", lambda a, b: a**b.data, "no edge leads to b"),
-    ("power", lambda a, b: (b * a.log()).exp(), "no edge leads to b"),
+    ("power", lambda a, b: (b * a.log()).exp(), "boxes in between"),
+    ("power", powered(by_b=lambda a, b: a**b * math.log10(a)), "base 10"),
     ("power", lambda a, b: a.data**b.data, "expected a Value"),
     ("power", lambda a, b: Value(a.data**b.data, (a, b)), "an edge is a pair"),  # type: ignore[arg-type]
     ("logsumexp", summed(lambda x, i: math.exp(x[i])), "divide them by their sum"),
@@ -204,6 +207,12 @@ MISTAKES: list[tuple[str, Any, str]] = [
     ("logsumexp", summed(lambda x, i: 1 / sum(map(math.exp, x))), "exponential on top is missing"),
     ("logsumexp", summed(value=lambda x: sum(map(math.exp, x))), "logarithm is missing"),
     ("logsumexp", summed(value=lambda x: math.log(sum(math.exp(v - max(x)) for v in x))), "not added again"),
+    ("logsumexp", summed(value=lambda x: math.log10(sum(map(math.exp, x)))), "base 10"),
+    (
+        "logsumexp",
+        summed(lambda x, i: 1 / sum(math.exp(v - max(x)) for v in x)),
+        "it is exp(v - largest) / sum",
+    ),
     ("logsumexp", once_each, "occurs twice gets one share"),
     ("logsumexp", lambda values: Value(math.log(sum(math.exp(v.data) for v in values))), "needs edges"),
     ("logsumexp_large", naive, "values near 1000"),
@@ -249,3 +258,9 @@ def test_the_questions_have_both_answers_and_are_decided_in_few_passes(seed: int
         found.append(mistakes == 0)
         assert found[-1] == perceptron._separable(x, y, classes)
     assert 2 <= sum(found) <= len(found) - 2
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_comparing_with_the_pass_before_alone_never_ends(seed: int) -> None:
+    answer = until(lambda states, state, n: True if n == 0 else False if state == states[-1] else None)
+    assert "this never ends" in checks.separates(answer, seed=seed).message

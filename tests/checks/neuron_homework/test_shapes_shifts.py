@@ -57,6 +57,17 @@ def sliced(images: Any, down: int, right: int) -> Any:
     return result if down > 0 and right > 0 else push(images, down, right) if down and right else result * 0
 
 
+def moved_on(predict: Any, images: Any, labels: Any, reach: int) -> Any:
+    """The images of each shift are moved on in the next."""
+    rows = []
+    for i in range(-reach, reach + 1):
+        rows.append([])
+        for j in range(-reach, reach + 1):
+            images = push(images, i, j)
+            rows[-1].append(100 * (predict(images) == labels).double().mean())
+    return torch.tensor(rows)
+
+
 def mapped(change: Callable[[Any], Any] = lambda x: x, move: Any = push, ways: Any = None) -> Callable[..., Any]:
     def answer(predict: Any, images: Any, labels: Any, reach: int) -> Any:
         steps = ways(reach) if ways else range(-reach, reach + 1)
@@ -105,7 +116,10 @@ MISTAKES: list[tuple[str, Any, str]] = [
     ("second_moment", lambda phi: math.sqrt(m(phi)), "root of the mean square"),
     ("second_moment", lambda phi: phi(torch.linspace(-3, 3, 6001)).square().mean(), "z is uniform here"),
     ("second_moment", lambda phi: 1.0, "not of phi(z)"),
+    ("second_moment", lambda phi: 0.5, "for GELU, expected 0.4252, got 0.5"),
     ("weight_std", lambda phi, i, o: 1 / (i * m(phi)), "this is the variance"),
+    ("weight_std", lambda phi, i, o: (i * (m(phi) - mean(lambda a: a, phi) ** 2)) ** -0.5, "takes the variance"),
+    ("weight_std", lambda phi, i, o: (2 / (i + o)) ** 0.5, "Xavier"),
     ("weight_std", lambda phi, i, o: i**-0.5, "right for a linear layer only"),
     ("weight_std", lambda phi, i, o: (o * m(phi)) ** -0.5, "this takes fan_out"),
     ("weight_std", lambda phi, i, o: (2 / o) ** 0.5, "this takes fan_out"),
@@ -118,6 +132,7 @@ MISTAKES: list[tuple[str, Any, str]] = [
     ("uniform_bound", lambda phi, i, o: (12 / (i * m(phi))) ** 0.5, "width of the interval"),
     ("uniform_bound", lambda phi, i, o: 3 / (i * m(phi)), "r squared"),
     ("uniform_bound", lambda phi, i, o: (3 / (o * m(phi))) ** 0.5, "this takes fan_out"),
+    ("uniform_bound", lambda phi, i, o: (6 / (i + o)) ** 0.5, "Xavier"),
     ("moved", lambda x, d, r: x.roll((d, r), (2, 3)), "comes in on the other"),
     ("moved", lambda x, d, r: push(x, -d, -r), "positive means down"),
     ("moved", lambda x, d, r: push(x, -d, r), "positive means down"),
@@ -136,6 +151,7 @@ MISTAKES: list[tuple[str, Any, str]] = [
     ("accuracy_map", mapped(move=lambda x, i, j: x), "never moved"),
     ("accuracy_map", mapped(ways=lambda reach: range(-reach, reach)), "both ends belong to the map"),
     ("accuracy_map", mapped(ways=lambda reach: range(reach + 1)), "both directions"),
+    ("accuracy_map", moved_on, "the moved images are moved again"),
     ("accuracy_map", lambda predict, x, y, reach: predict(x[0]), "takes all images at once"),
     ("sensitive", lambda: ("trouser", "up"), "another direction costs more"),
     ("sensitive", lambda: ("dress", "left"), "another garment loses more"),
