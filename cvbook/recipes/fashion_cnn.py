@@ -21,10 +21,11 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from cvbook import data, weights
 from cvbook.augmentation import shift
-from cvbook.train import fit, seed_everything
+from cvbook.train import fit, one_cycle, seed_everything
 
 __all__ = [
     "LONG", "SHORT", "AlternatingFlip", "FashionCNN", "Settings", "cut_out", "evaluate_flipped", "train",
@@ -37,9 +38,9 @@ class Settings:
     """One training; most of these are a trick that can be left out.
 
     Attributes:
-        epochs, lr, batch_size: the schedule is one cycle, up to ``lr`` and down to almost 0.
+        epochs, lr, batch_size: of the schedule.
         widths: channels of the blocks.
-        shift: how many pixels each image is moved at random, in each direction.
+        shift: how many pixels each image is moved at random, in each direction; 0 for none.
         cutout: side of the square that is blackened at random; 0 for none.
         flip: mirror every image in every second epoch.
         whiten: the first filters decorrelate patches, and are not trained.
@@ -48,13 +49,14 @@ class Settings:
         ema: decay of the average of the weights with which the training ends.
         bfloat16: compute in 16 bits, where the processor can.
         channels_last: keep the channels of a pixel together in memory.
+        one_cycle: the rate goes up to ``lr`` and down to almost 0; False keeps it at ``lr``.
     """
 
     epochs: int = 5
     lr: float = 5e-3
     batch_size: int = 250
     widths: tuple[int, ...] = (64, 128)
-    shift: int = 1
+    shift: int = 0
     cutout: int = 0
     flip: bool = True
     whiten: bool = True
@@ -63,10 +65,11 @@ class Settings:
     ema: float | None = 0.98
     bfloat16: bool = True
     channels_last: bool = True
+    one_cycle: bool = True
 
 
 SHORT = Settings()
-LONG = Settings(epochs=12, widths=(96, 192), cutout=8, ema=0.99)
+LONG = Settings(epochs=16, widths=(96, 192), shift=1, cutout=8, ema=0.99)
 
 
 def whitening_filters(images: Tensor, size: int = 4) -> Tensor:
@@ -201,6 +204,11 @@ def evaluate_flipped(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[
     return plain, flipped
 
 
+def steady(optimizer: torch.optim.Optimizer, steps: int) -> LRScheduler:
+    """A schedule that never changes the rate."""
+    return LambdaLR(optimizer, lambda step: 1.0)
+
+
 def train(settings: Settings, *, seed: int = 0, count: int | None = None, progress: bool = True) -> dict[str, float]:
     """Train once on the full set, or on its first ``count`` images.
 
@@ -219,7 +227,7 @@ def train(settings: Settings, *, seed: int = 0, count: int | None = None, progre
     fit(
         model, augment.images, labels, epochs=settings.epochs, lr=settings.lr, batch_size=settings.batch_size,
         seed=seed, augment=augment, loss=loss, ema=settings.ema, mixed=settings.bfloat16,
-        channels_last=settings.channels_last, progress=progress,
+        channels_last=settings.channels_last, schedule=one_cycle if settings.one_cycle else steady, progress=progress,
     )  # fmt: skip
     seconds, processor = time.perf_counter() - started, time.process_time() - busy
     plain, flipped = evaluate_flipped(model, test_images, test_labels)

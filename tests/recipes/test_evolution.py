@@ -36,22 +36,41 @@ def test_the_years_ascend() -> None:
 
 def test_a_tiny_run_stores_what_the_lesson_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weights, "FOLDER", tmp_path)
-    monkeypatch.setattr(recipe, "fashion_mnist", lambda split: [part[:200] for part in fashion_mnist(split)])
+    monkeypatch.setattr(recipe, "full_set", lambda split: [part[:100] for part in fashion_mnist(split)])
     monkeypatch.setattr(recipe, "ARCHITECTURES", {k: recipe.ARCHITECTURES[k] for k in ("MLP", "MobileNetV2")})
-    recipe.main(count=200, seeds=2, epochs=1)
+    monkeypatch.setattr(recipe, "BATCH", 45)
+    recipe.main(count=100, seeds=2, epochs=1)
     card = weights.card("evolution")
     assert set(card["metrics"]) == {"MLP", "MobileNetV2"}
     assert card["metrics"]["MLP"]["parameters"] == 784 * 256 + 256 + 256 * 128 + 128 + 1290
-    assert weights.load("evolution")["runs"].shape == (2, 2, 2)
+    assert weights.load("evolution")["runs"].shape == (2, 2, 2)  # networks, seeds, [held out, test]
+
+
+def test_further_seeds_use_the_rate_that_held_out_images_chose(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(weights, "FOLDER", tmp_path)
+    monkeypatch.setattr(recipe, "ARCHITECTURES", {"MLP": recipe.ARCHITECTURES["MLP"]})
+    slow, fast = recipe.RATES
+    scores = {(slow, 0): (0.7, 0.9), (fast, 0): (0.8, 0.6), (fast, 1): (0.5, 0.4)}  # held out, test
+
+    def run(name: str, *, rate: float, seed: int, **_: object) -> dict[str, float]:
+        held_out, test = scores[rate, seed]
+        return {"rate": rate, "seed": seed, "held_out": held_out, "test": test}
+
+    monkeypatch.setattr(recipe, "run", run)
+    recipe.main()
+    assert weights.card("evolution")["metrics"]["MLP"]["rate"] == fast
+    torch.testing.assert_close(weights.load("evolution")["runs"], torch.tensor([[[0.8, 0.6], [0.5, 0.4]]]))
 
 
 def test_the_shipped_table_is_that_of_the_code() -> None:
     card, table = weights.card("evolution"), weights.load("evolution")["runs"]
     assert set(card["metrics"]) == set(recipe.ARCHITECTURES)
-    assert card["epochs"] == recipe.EPOCHS
+    assert (card["epochs"], tuple(card["rates"])) == (recipe.EPOCHS, recipe.RATES)
     for (name, (year, _)), runs in zip(recipe.ARCHITECTURES.items(), table, strict=True):
         row, cost = card["metrics"][name], summary(recipe.build(name), (1, 28, 28))
         assert row["year"] == year
         assert (row["parameters"], row["multiply_adds"]) == (cost.parameters, cost.multiply_adds)
-        torch.testing.assert_close(torch.tensor(row["runs"]), runs)
-        assert runs[:, 0].min() > 0.5
+        assert row["rate"] == recipe.chosen(row["search"])
+        assert {run["rate"] for run in row["runs"]} == {row["rate"]}
+        torch.testing.assert_close(runs, torch.tensor([[run["held_out"], run["test"]] for run in row["runs"]]))
+        assert runs[:, 1].min() > 0.8

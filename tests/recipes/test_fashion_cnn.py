@@ -119,7 +119,7 @@ def test_a_tiny_ladder_stores_a_row_for_each_trick(tmp_path: Path, monkeypatch: 
 
 
 def test_each_row_of_the_ladder_changes_one_thing() -> None:
-    base = vars(fashion_ladder.BASE)
+    base = vars(recipe.SHORT)
     for name, settings in fashion_ladder.LADDER.items():
         changed = [key for key, value in vars(settings).items() if value != base[key]]
         assert len(changed) == (name != "all tricks")
