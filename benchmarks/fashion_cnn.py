@@ -1,6 +1,6 @@
 """How much time the book's Fashion-MNIST baseline needs, against the ResNet-18 lesson of Dive into Deep Learning.
 
-    python benchmarks/fashion_cnn.py             both targets, 92 % and 93.5 %: some ten minutes on two cores
+    python benchmarks/fashion_cnn.py             both targets, 92 % and 93.5 %: some five minutes on two cores
     python benchmarks/fashion_cnn.py --short     only the first
 
 The lesson (https://d2l.ai/chapter_convolutional-modern/resnet.html) trains a ResNet-18 for ten epochs on the 60 000

@@ -81,9 +81,9 @@ class Verdict:
 def exercise(name: str) -> Callable[[Callable[..., str | None]], Callable[..., Verdict]]:
     """Turn a function that raises `Wrong` into a check that returns a `Verdict`.
 
-    An answer that raises ``NotImplementedError`` or returns ``None`` or ``...`` counts as not attempted; for ``None``
-    the message asks whether a ``return`` was forgotten. Any other exception of the answer is reported with its type and
-    message. The function may return a sentence of praise.
+    An answer that raises a ``NotImplementedError`` without a message, or returns ``None`` or ``...``, counts as not
+    attempted; for ``None`` the message asks whether a ``return`` was forgotten. Any other exception of the answer is
+    reported with its type and message. The function may return a sentence of praise.
 
     Args:
         name: the exercise as the reader knows it, for example ``"Output size"``.
@@ -106,9 +106,9 @@ def exercise(name: str) -> Callable[[Callable[..., str | None]], Callable[..., V
                 return Verdict(name, "wrong", str(wrong))
             except Missing as missing:
                 return Verdict(name, "not attempted", str(missing))
-            except NotImplementedError:
-                return Verdict(name, "not attempted", NONE if nothing else EMPTY)
             except Exception as error:
+                if isinstance(error, NotImplementedError) and not error.args:  # those of libraries say what they miss
+                    return Verdict(name, "not attempted", NONE if nothing else EMPTY)
                 what = f"{type(error).__name__}: {error}".splitlines()[0]
                 return Verdict(name, "wrong", f"your code stopped with {what}")
             return Verdict(name, "passed", praise or "right")

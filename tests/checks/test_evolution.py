@@ -48,7 +48,11 @@ def emptied(x: torch.Tensor, y: torch.Tensor, k: int) -> float:
         (lambda x, y, k: 1 - counted(x, y, k), "this is the error"),
         (lambda x, y, k: counted(x, y, k) * len(y), "divide by the number of images"),
         (lambda x, y, k: ((x > x.gather(1, y[:, None])).sum(1) < k).float().mean(), "ties count for the network"),
-        (by_topk, "torch.topk picks some"),
+        (by_topk, "topk and sort put classes that tie"),
+        (lambda x, y, k: (x.argsort(1, descending=True)[:, :k] == y[:, None]).any(1).float().mean(), "that tie in"),
+        (lambda x, y, k: (x.argsort(1)[:, -k:] == y[:, None]).any(1).float().mean(), "that tie in"),
+        (lambda x, y, k: 100 * counted(x, y, k), "in percent"),
+        (lambda x, y, k: counted(x, y, k + 1), "one place too many"),
         (lambda x, y, k: counted(x, y, k - 1), "the label itself is counted"),
         (lambda x, y, k: 0.0, "everything is zero"),
         (lambda x, y, k: 1.0, "expected"),
@@ -85,9 +89,20 @@ def test_standard_error_names_the_mistake(answer: Any, message: str) -> None:
 
 
 def front(cost: torch.Tensor, accuracy: torch.Tensor) -> torch.Tensor:
+    return ~beats(cost, accuracy).any(1)
+
+
+def beats(cost: torch.Tensor, accuracy: torch.Tensor) -> torch.Tensor:
     better = (accuracy >= accuracy[:, None]) & (cost <= cost[:, None])
-    strictly = (accuracy > accuracy[:, None]) | (cost < cost[:, None])
-    return ~(better & strictly).any(1)
+    return better & ((accuracy > accuracy[:, None]) | (cost < cost[:, None]))
+
+
+def first_of_twins(cost: torch.Tensor, accuracy: torch.Tensor) -> torch.Tensor:
+    best, chosen = -1.0, torch.zeros(len(cost), dtype=torch.bool)
+    for i in sorted(range(len(cost)), key=lambda i: (cost[i].item(), -accuracy[i].item())):
+        if accuracy[i] > best:
+            best, chosen[i] = accuracy[i].item(), True
+    return chosen
 
 
 def loops(cost: torch.Tensor, accuracy: torch.Tensor) -> list[bool]:
@@ -112,7 +127,11 @@ def test_pareto_accepts(answer: Any) -> None:
         (lambda c, a: ~front(c, a), "upside down"),
         (lambda c, a: ~((a > a[:, None]) | (c < c[:, None])).any(1), "everybody is beaten"),
         (lambda c, a: torch.zeros(len(c)), "everybody is beaten"),
-        (lambda c, a: torch.ones(len(c)), "expected 0 at index (3,), got 1"),
+        (lambda c, a: torch.ones(len(c)), "expected 0 at index (0,), got 1"),
+        (lambda c, a: ~beats(c, a).any(0), "beat nobody"),
+        (first_of_twins, "of two networks alike"),
+        (lambda c, a: ~((a >= a[:, None]) & (c <= c[:, None])).fill_diagonal_(False).any(1), "beat each other here"),
+        (lambda c, a: c == c.min(), "higher"),
     ],
 )
 def test_pareto_names_the_mistake(answer: Any, message: str) -> None:
@@ -128,6 +147,10 @@ def xored(images: torch.Tensor, coins: torch.Tensor, epoch: int) -> torch.Tensor
 
 def one_by_one(images: torch.Tensor, coins: torch.Tensor, epoch: int) -> torch.Tensor:
     return torch.stack([x.flip(2) if bool(c) == (epoch % 2 == 0) else x for x, c in zip(images, coins, strict=True)])
+
+
+def odd(coins: torch.Tensor, epoch: int) -> torch.Tensor:
+    return (coins ^ (epoch % 2 == 1))[:, None, None, None]
 
 
 def in_place(images: torch.Tensor, coins: torch.Tensor, epoch: int) -> torch.Tensor:
@@ -151,6 +174,10 @@ def test_alternating_flip_accepts(answer: Any) -> None:
         (lambda x, c, e: xored(x, c, min(e, 1)), "goes on alternating"),
         (lambda x, c, e: torch.zeros_like(x), "everything is zero"),
         (in_place, "changes the images"),
+        (lambda x, c, e: xored(x, c.logical_not_() if e % 2 else c, 0), "or the coins"),
+        (lambda x, c, e: xored(x, -c, e), "your code stopped with"),
+        (lambda x, c, e: xored(x, c & (e % 2 == 0), 0), "in odd epochs nothing"),
+        (lambda x, c, e: torch.where(odd(c, e), x.flip((-2, -1)), x), "half a circle"),
     ],
 )
 def test_alternating_flip_names_the_mistake(answer: Any, message: str) -> None:

@@ -29,6 +29,16 @@ def test_a_seed_settles_the_weights() -> None:
     assert not torch.equal(first, other)
 
 
+def test_an_unknown_name_gets_one_sentence() -> None:
+    with pytest.raises(ValueError, match="expected one of MLP, LeNet-5, .*, got 'ResNet-9'"):
+        recipe.build("ResNet-9")
+
+
+def test_nobody_gets_dropout() -> None:
+    for name in recipe.ARCHITECTURES:
+        assert not any(layer.p for layer in recipe.build(name).modules() if isinstance(layer, nn.Dropout)), name
+
+
 def test_the_years_ascend() -> None:
     years = [year for year, _ in recipe.ARCHITECTURES.values()]
     assert years == sorted(years)

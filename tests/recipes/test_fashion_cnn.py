@@ -118,11 +118,22 @@ def test_a_tiny_ladder_stores_a_row_for_each_trick(tmp_path: Path, monkeypatch: 
     assert all(value > 0 for value in card["costs"].values())
 
 
-def test_each_row_of_the_ladder_changes_one_thing() -> None:
+def test_each_row_of_the_ladder_changes_what_it_names() -> None:
     base = vars(recipe.SHORT)
     for name, settings in fashion_ladder.LADDER.items():
         changed = [key for key, value in vars(settings).items() if value != base[key]]
-        assert len(changed) == (name != "all tricks")
+        assert len(changed) == (0 if name == "all tricks" else name.count(",") + 1)
+
+
+def test_bad_input_gets_one_sentence() -> None:
+    with pytest.raises(ValueError, match=r"expected first filters of shape \(16, 1, 4, 4\), got \(3, 1, 4, 4\)"):
+        recipe.FashionCNN((8, 16), first=torch.zeros(3, 1, 4, 4))
+    with pytest.raises(ValueError, match="expected the side of a square, 0 or more, got -3"):
+        recipe.cut_out(torch.zeros(1, 1, 8, 8), torch.Generator(), -3)
+    with pytest.raises(ValueError, match="expected at least one image"):
+        recipe.evaluate_flipped(torch.nn.Identity(), torch.zeros(0, 1, 8, 8), torch.zeros(0))
+    with pytest.raises(ValueError, match="expected at least 250 images, one batch, got count=0"):
+        recipe.train(recipe.SHORT, count=0)
 
 
 def test_the_shipped_table_is_that_of_the_ladder() -> None:
