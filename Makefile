@@ -6,6 +6,7 @@
 #   make lab     open the lessons in JupyterLab
 #   make notebooks   run all lessons again and store their outputs
 #   make homework    generate the student notebooks from the instructor notebooks
+#   make submission NOTEBOOK=...   write the file to hand in
 #   make lock        refresh requirements.lock (needs uv)
 #   make clean
 SHELL := bash
@@ -17,7 +18,7 @@ HTML := _build/html
 export OMP_WAIT_POLICY := passive
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 
-.PHONY: book serve test check lab notebooks homework lock clean
+.PHONY: book serve test check lab notebooks homework submission lock clean
 
 .venv/.pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "cvbook needs Python 3.10 or newer; try make PYTHON=python3.11 ...")'
@@ -69,6 +70,9 @@ notebooks: .venv/.all
 
 homework: .venv/.all
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tools/homework.py
+
+submission: .venv/.all
+	$(BIN)/python -m cvbook.submission $(NOTEBOOK)
 
 # torch stays out of the lock: its builds differ by machine, and the lessons run with any torch >= 2.4
 lock:

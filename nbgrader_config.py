@@ -1,4 +1,4 @@
-"""nbgrader's settings, for teachers who grade the homework; book/preface.md explains ("Grade the homework").
+"""nbgrader's settings, for teachers who grade the homework; book/teachers.md explains.
 
 Run everything in this folder, with .venv/bin on the PATH.
 

@@ -14,6 +14,8 @@ other seeds in them. How to grade is described in ``nbgrader_config.py``.
 from __future__ import annotations
 
 import argparse
+import ast
+import json
 import sys
 from collections import Counter
 from pathlib import Path
@@ -75,7 +77,19 @@ def generate(source: Path = SOURCE, release: Path = RELEASE) -> dict[Path, str]:
         notebook = instructor(path.read_text(encoding="utf-8"), url)
         files[path] = _text(notebook)
         files[release / path.relative_to(source)] = _text(student(notebook, url))
+        checks = ROOT / "cvbook" / "checks" / f"{path.parent.name[3:]}_homework"
+        files[checks / "solutions.json"] = json.dumps(solutions(notebook), indent=1, ensure_ascii=False) + "\n"
     return files
+
+
+def solutions(notebook: Any) -> dict[str, str]:
+    """Name of each function that students write -> its code, without markers."""
+    found: dict[str, str] = {}
+    for cell in notebook.cells:
+        if cell.metadata.get("nbgrader", {}).get("solution"):
+            code = "\n".join(line for line in cell.source.splitlines() if "### " not in line)
+            found |= {node.name: code for node in ast.parse(code).body if isinstance(node, ast.FunctionDef)}
+    return found
 
 
 def inspect(path: Path, release: Path = RELEASE) -> list[str]:

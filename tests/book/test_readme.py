@@ -31,7 +31,7 @@ def test_no_badge_leads_elsewhere() -> None:
     assert len(re.findall(r"colab\.research\.google\.com/github/", README)) == len(_published())
 
 
-@pytest.mark.parametrize("page", ["README.md", "book/contributing.md", "book/preface.md"])
+@pytest.mark.parametrize("page", ["README.md", "book/contributing.md", "book/preface.md", "book/teachers.md"])
 def test_every_command_exists(page: str) -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     named = set(re.findall(r"(?:^|`)make ([a-z]+)", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE))

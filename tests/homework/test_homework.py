@@ -136,7 +136,7 @@ def test_generating_twice_gives_the_same_bytes_and_leaves_nothing_else(tmp_path:
     assert sorted(tmp_path.rglob("*")) == before
     for assignment in ASSIGNMENTS:
         assert first[tmp_path / "release" / assignment.where] == assignment.student.read_text(encoding="utf-8")
-    assert len(first) == 2 * len(ASSIGNMENTS)
+    assert len(first) == 3 * len(ASSIGNMENTS)  # instructor and student notebook, and the solutions for the package
 
 
 def test_outputs_and_counters_of_the_instructor_do_not_reach_the_student(

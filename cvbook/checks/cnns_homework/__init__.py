@@ -5,8 +5,7 @@ Every check takes the reader's function and a ``seed`` for the inputs it makes u
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
 
 from cvbook.checks.cnns_homework.any_size import as_kernels, best_windows, convolutional
 from cvbook.checks.cnns_homework.blocks import bottleneck, padded_shortcut
@@ -15,12 +14,13 @@ from cvbook.checks.cnns_homework.comparison import clearly_better, verdict, wide
 from cvbook.checks.cnns_homework.gradients import branch_std, original, preactivation
 from cvbook.checks.cnns_homework.judging import coverage, expected_top_k
 from cvbook.checks.cnns_homework.squeezing import fire, fire_parameters
-from cvbook.checks.points import Part, points
+from cvbook.checks.points import Homework, Part, seeds
 
 __all__ = [
     "PARTS", "as_kernels", "best_windows", "bottleneck", "branch_std", "clearly_better", "convolutional", "coverage",
-    "expected_top_k", "fire", "fire_parameters", "memory_inference", "memory_training", "multiply_adds", "original",
-    "padded_shortcut", "parameters", "preactivation", "summary", "verdict", "widest_network",
+    "expected_top_k", "fire", "fire_parameters", "homework", "memory_inference", "memory_training", "multiply_adds",
+    "original", "padded_shortcut", "parameters", "preactivation", "seeds", "solution", "submission", "summary",
+    "verdict", "widest_network",
 ]  # fmt: skip
 
 # each graded cell: the check, the name of the function it checks, its points
@@ -47,13 +47,5 @@ PARTS: tuple[Part, ...] = (
 )
 
 
-def summary(answers: Mapping[str, Any]) -> str:
-    """One line for each graded cell (passed, wrong or not attempted) and the points so far.
-
-    Args:
-        answers: name -> the reader's function; in a notebook, pass ``globals()``.
-
-    >>> print(summary({}).splitlines()[-1])
-    0 of 30 points (checks wrong: 0, still empty: 19)
-    """
-    return points(PARTS, answers)
+homework = Homework("03_cnns", PARTS, Path(__file__).parent)
+summary, solution, submission = homework.summary, homework.solution, homework.submission

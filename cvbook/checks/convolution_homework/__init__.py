@@ -5,8 +5,7 @@ Every check takes the reader's function and a ``seed`` for the inputs it makes u
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
 
 from cvbook.checks.convolution_homework.backward import (
     col2im_overlaps,
@@ -42,15 +41,15 @@ from cvbook.checks.convolution_homework.training import (
     look_alikes,
     wrong_augmentation,
 )
-from cvbook.checks.points import Part, points
+from cvbook.checks.points import Homework, Part, seeds
 
 __all__ = [
     "PARTS", "append_kernel", "average_pool_result", "average_pool_weight", "batch_norm_eval", "batch_norm_mean",
     "batch_norm_output", "batch_norm_variance", "central_share", "change_in_points", "col2im_overlaps",
     "col2im_stride_padding", "correlate2d", "correlate2d_integers", "correlate_bias", "correlate_channels",
-    "effective_std", "effective_std_kernels", "grey_kernel", "input_gradient", "look_alikes", "output_size",
-    "output_size_dilated", "receptive_field", "receptive_field_branches", "receptive_field_dilated", "summary",
-    "wrong_augmentation",
+    "effective_std", "effective_std_kernels", "grey_kernel", "homework", "input_gradient", "look_alikes",
+    "output_size", "output_size_dilated", "receptive_field", "receptive_field_branches", "receptive_field_dilated",
+    "seeds", "solution", "submission", "summary", "wrong_augmentation",
 ]  # fmt: skip
 
 # each graded cell: the check, the name of the function it checks, its points
@@ -84,13 +83,5 @@ PARTS: tuple[Part, ...] = (
 )
 
 
-def summary(answers: Mapping[str, Any]) -> str:
-    """One line for each graded cell (passed, wrong or not attempted) and the points so far.
-
-    Args:
-        answers: name -> the reader's function; in a notebook, pass ``globals()``.
-
-    >>> print(summary({}).splitlines()[-1])
-    0 of 30 points (checks wrong: 0, still empty: 26)
-    """
-    return points(PARTS, answers)
+homework = Homework("02_convolution", PARTS, Path(__file__).parent)
+summary, solution, submission = homework.summary, homework.solution, homework.submission

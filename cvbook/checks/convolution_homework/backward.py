@@ -88,7 +88,7 @@ def col2im_overlaps(answer: Callable[..., Tensor], *, seed: int = 0) -> str:
     """``answer(columns, size, k, stride, padding)`` at stride 1 without padding, against ``F.fold``."""
     g = torch.Generator().manual_seed(seed)
     for settings in [(2, 1, 0), (3, 1, 0)]:
-        _fold(answer, (6, 7 + seed), settings, g)
+        _fold(answer, (6, 7 + seed % 5), settings, g)
     return "right, overlaps add up"
 
 
@@ -97,7 +97,7 @@ def col2im_stride_padding(answer: Callable[..., Tensor], *, seed: int = 0) -> st
     """The same function with strides 2 and 3 and with padding."""
     g = torch.Generator().manual_seed(seed)
     for settings in [(3, 1, 1), (3, 2, 0), (3, 2, 1), (2, 3, 1)]:
-        _fold(answer, (6, 7 + seed), settings, g)
+        _fold(answer, (6, 7 + seed % 5), settings, g)
     return "right, with stride and padding"
 
 
@@ -106,7 +106,7 @@ def input_gradient(answer: Callable[..., Tensor], *, seed: int = 0) -> str:
     """``answer(grad, weight, size, stride, padding)`` against autograd."""
     g = torch.Generator().manual_seed(seed)
     for c_in, c_out, stride, padding in [(3, 3, 1, 1), (2, 4, 2, 1), (3, 1, 1, 0)]:
-        x, weight = torch.randn(1, c_in, 5, 6 + seed, generator=g), torch.randn(c_out, c_in, 3, 3, generator=g)
+        x, weight = torch.randn(1, c_in, 5, 6 + seed % 5, generator=g), torch.randn(c_out, c_in, 3, 3, generator=g)
         _gradient(answer, x, weight, stride, padding, g)
     return "right, equal to autograd"
 

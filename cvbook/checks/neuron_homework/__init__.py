@@ -5,8 +5,7 @@ Every check takes the reader's function and a ``seed`` for the inputs it makes u
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
 
 from cvbook.checks.neuron_homework.activations import prelu_input, prelu_slope, swish
 from cvbook.checks.neuron_homework.engine import logsumexp, logsumexp_large, power, sweep
@@ -21,13 +20,13 @@ from cvbook.checks.neuron_homework.losses import (
 from cvbook.checks.neuron_homework.perceptron import one_pass_count, one_pass_weights, separates
 from cvbook.checks.neuron_homework.shifts import accuracy_map, moved, sensitive
 from cvbook.checks.neuron_homework.spread import second_moment, uniform_bound, weight_std
-from cvbook.checks.points import Part, points
+from cvbook.checks.points import Homework, Part, seeds
 
 __all__ = [
-    "PARTS", "accuracy_map", "cross_entropy", "cross_entropy_gradient", "layer", "logsumexp", "logsumexp_large",
-    "masked_softmax", "masked_softmax_far", "moved", "network", "one_pass_count", "one_pass_weights", "power",
-    "prelu_input", "prelu_slope", "second_moment", "sensitive", "separates", "squared_gradient", "summary", "sweep",
-    "swish", "uniform_bound", "weight_std",
+    "PARTS", "accuracy_map", "cross_entropy", "cross_entropy_gradient", "homework", "layer", "logsumexp",
+    "logsumexp_large", "masked_softmax", "masked_softmax_far", "moved", "network", "one_pass_count",
+    "one_pass_weights", "power", "prelu_input", "prelu_slope", "second_moment", "seeds", "sensitive", "separates",
+    "solution", "squared_gradient", "submission", "summary", "sweep", "swish", "uniform_bound", "weight_std",
 ]  # fmt: skip
 
 # each graded cell: the check, the name of the function it checks, its points
@@ -58,13 +57,5 @@ PARTS: tuple[Part, ...] = (
 )
 
 
-def summary(answers: Mapping[str, Any]) -> str:
-    """One line for each graded cell (passed, wrong or not attempted) and the points so far.
-
-    Args:
-        answers: name -> the reader's function; in a notebook, pass ``globals()``.
-
-    >>> print(summary({}).splitlines()[-1])
-    0 of 30 points (checks wrong: 0, still empty: 23)
-    """
-    return points(PARTS, answers)
+homework = Homework("01_neuron", PARTS, Path(__file__).parent)
+summary, solution, submission = homework.summary, homework.solution, homework.submission

@@ -1,0 +1,168 @@
+"""Grade a folder of submissions with several workers; what is graded already is not graded again."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import multiprocessing
+import os
+import re
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tqdm.auto import tqdm
+
+import cvbook
+from cvbook.grade.files import write
+from cvbook.grade.notebooks import Assignment, Unreadable, read_assignment, read_submission
+from cvbook.grade.session import Limits, grade
+
+__all__ = ["Job", "find", "grade_folder"]
+
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+SETTINGS = ONE_THREAD | {"MPLBACKEND": "Agg", "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything that decides about grades."""
+
+    assignment: str
+    source: Path
+    private: Path | None
+    submissions: Path
+    out: Path
+    limits: Limits
+
+    def read(self) -> Assignment:
+        """The assignment; submissions may not read what belongs to the grader, nor each other."""
+        found = read_assignment(self.assignment, self.source, self.private)
+        ours = Path(cvbook.__file__).resolve().parent.glob("checks/*/solutions.json")
+        return replace(found, closed=(*found.closed, self.submissions.resolve(), self.out.resolve(), *ours))
+
+
+def find(submissions: Path, assignment: str) -> dict[str, Path]:
+    """Name of the student -> file, in order.
+
+    A file in the folder itself gives its name to the student; else the first folder does, if only one file is in it.
+    Files of other assignments (``STUDENT/01_neuron/homework.ipynb``) and hidden files are left out.
+    """
+    by_folder: dict[str, list[Path]] = {}
+    for path in sorted(p for p in submissions.rglob("*") if p.is_file() or p.is_symlink()):
+        parts = path.relative_to(submissions).parts
+        other = [part for part in parts[:-1] if re.fullmatch(r"\d\d_\w+", part) and part != assignment]
+        if not other and not any(part.startswith((".", "__MACOSX")) for part in parts):
+            by_folder.setdefault(parts[0], []).append(path)
+    found = {}
+    for first, paths in by_folder.items():
+        for path in paths:
+            name = path.relative_to(submissions).with_suffix("").as_posix()
+            found[name if len(paths) > 1 else Path(first).stem if path.parent == submissions else first] = path
+    return dict(sorted(found.items()))
+
+
+def grade_folder(job: Job, *, workers: int = 2, again: bool = False, progress: bool = True) -> list[dict[str, Any]]:
+    """Grade every submission; each result is stored in ``out/results`` as soon as it is there.
+
+    Args:
+        job: what to grade, and how.
+        workers: processes at a time.
+        again: grade also what has a stored result for the same file, tests and limits.
+        progress: show a bar.
+
+    Returns:
+        For each student, in order: ``student``, ``file``, ``problem`` (why it could not be graded, or empty) and what
+        `cvbook.grade.session.grade` returns.
+
+    Raises:
+        FileNotFoundError: if there is no such assignment or no submission.
+        ValueError: if the assignment's notebook is broken.
+    """
+    job.read()
+    found = find(job.submissions, job.assignment)
+    if not found:
+        raise FileNotFoundError(f"expected notebooks in {job.submissions}, found no file")
+    stored = {student: job.out / "results" / f"{_key(job, student, path)}.json" for student, path in found.items()}
+    todo = {student: path for student, path in found.items() if again or not stored[student].exists()}
+    bar = tqdm(total=len(found), initial=len(found) - len(todo), unit="notebook", disable=not progress)
+    with bar:
+        for student, result in _all(job, todo, workers):
+            write(stored[student], json.dumps(result, ensure_ascii=False, indent=1))
+            bar.update()
+    return [json.loads(stored[student].read_text(encoding="utf-8")) for student in found]
+
+
+def _all(job: Job, todo: dict[str, Path], workers: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Results as they come; if a worker dies, what was not finished runs again, one at a time."""
+    os.environ.update(SETTINGS)  # the workers inherit them
+    left = dict(todo)
+    try:
+        with _pool(workers) as pool:
+            jobs = {pool.submit(_one, job, student, path): student for student, path in todo.items()}
+            for done in as_completed(jobs):
+                result = done.result()
+                left.pop(jobs[done])
+                yield jobs[done], result
+    except BrokenProcessPool:
+        for student, path in left.items():
+            try:
+                with _pool(1) as pool:
+                    yield student, pool.submit(_one, job, student, path).result()
+            except BrokenProcessPool:
+                yield student, _problem(job, student, path, "ended the grader's own process; look at it by hand")
+
+
+def _pool(workers: int) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+
+
+@functools.cache
+def _assignment(job: Job) -> Assignment:
+    return job.read()
+
+
+def _one(job: Job, student: str, path: Path) -> dict[str, Any]:
+    """In a worker: one submission."""
+    import torch
+
+    torch.set_num_threads(1)  # a process with running threads must not fork
+    try:
+        if path.suffix != ".ipynb":
+            raise Unreadable("is no notebook: expected a file that ends in .ipynb")
+        cells = read_submission(path)
+    except Unreadable as error:
+        return _problem(job, student, path, str(error))
+    except OSError as error:
+        return _problem(job, student, path, f"cannot be read ({type(error).__name__})")
+    assignment = _assignment(job)
+    if not any(name in cell.source for name in assignment.answers for cell in cells):
+        return _problem(job, student, path, f"has none of the functions of {job.assignment}; another assignment?")
+    return _row(job, student, path) | grade(assignment, cells, student=student, limits=job.limits)
+
+
+def _row(job: Job, student: str, path: Path) -> dict[str, Any]:
+    return {"student": student, "file": path.relative_to(job.submissions).as_posix(), "problem": ""}
+
+
+def _problem(job: Job, student: str, path: Path, reason: str) -> dict[str, Any]:
+    tests = [
+        {"name": test.name, "state": "not graded", "points": 0, "of": test.points, "message": ""}
+        for test in _assignment(job).tests
+    ]
+    return _row(job, student, path) | {"problem": reason, "tests": tests, "notes": [], "look": []}
+
+
+def _key(job: Job, student: str, path: Path) -> str:
+    """Names what a result depends on."""
+    digest = hashlib.sha256()
+    texts = [student, path.name, cvbook.__version__, json.dumps(asdict(job.limits))]
+    for text in texts:
+        digest.update(text.encode(errors="surrogateescape") + b"\0")
+    for file in (path, *(f / job.assignment / "homework.ipynb" for f in (job.source, job.private) if f is not None)):
+        digest.update(file.read_bytes() if file.is_file() else b"")
+    return digest.hexdigest()[:24]

@@ -1,0 +1,165 @@
+"""What teachers and students get: a table, a page for each student, and a summary."""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+import re
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from cvbook.grade.files import write
+
+__all__ = ["report"]
+
+MARKS = {"passed": "✓", "wrong": "✗", "not attempted": "…", "missing": "?", "not graded": "–"}
+PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title><style>
+:root {{ color-scheme: light dark; }}
+body {{ font: 1rem/1.5 system-ui, sans-serif; max-width: 56rem; margin: 2rem auto; padding: 0 1rem; }}
+table {{ border-collapse: collapse; }} th, td {{ text-align: left; vertical-align: top; padding: .3rem .8rem .3rem 0; }}
+tr {{ border-bottom: 1px solid #8886; }} td.n {{ text-align: right; white-space: nowrap; }}
+svg {{ max-width: 100%; }} rect {{ fill: #0072b2; }} text {{ fill: currentColor; font-size: 12px; }}
+.wide {{ overflow-x: auto; }}
+</style></head><body>
+<h1>{title}</h1>
+{body}
+</body></html>
+"""
+
+
+def report(results: Sequence[dict[str, Any]], assignment: str, out: Path) -> None:
+    """Write ``grades.csv``, ``summary.html`` and ``feedback/STUDENT.html`` to ``out``.
+
+    Args:
+        results: what `cvbook.grade.batch.grade_folder` returned.
+        assignment: its name.
+        out: a folder; older files of the same names are replaced.
+    """
+    write(out / "grades.csv", "\ufeff" + _table(results))  # the mark tells Excel that this is UTF-8
+    for result in results:
+        write(out / "feedback" / page_name(result["student"]), _feedback(result, assignment))
+    write(out / "summary.html", _summary(results, assignment))
+
+
+def page_name(student: str) -> str:
+    """The file name of a student's page.
+
+    >>> page_name("Группа 1/Анна К.")
+    'Группа 1_Анна К..html'
+    """
+    return re.sub(r'[\\/:*?"<>|\x00-\x1f]', "_", student) + ".html"
+
+
+def _points(value: float) -> str:
+    return f"{value:g}"
+
+
+def _got(result: dict[str, Any]) -> float:
+    return sum(test["points"] for test in result["tests"])
+
+
+def _of(result: dict[str, Any]) -> float:
+    return sum(test["of"] for test in result["tests"])
+
+
+def _table(results: Sequence[dict[str, Any]]) -> str:
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["student", "points", "of", "problem", "look at", *(t["name"] for t in results[0]["tests"]), "file"])
+    for result in results:
+        row = [
+            result["student"],
+            _points(_got(result)),
+            _points(_of(result)),
+            result["problem"],
+            "; ".join(result["look"]),
+        ]
+        table.writerow([_plain(v) for v in [*row, *(_points(t["points"]) for t in result["tests"]), result["file"]]])
+    return text.getvalue()
+
+
+def _plain(value: str) -> str:
+    """Text that a spreadsheet does not take for a formula."""
+    value = value.encode(errors="replace").decode()
+    return "'" + value if value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
+
+
+def _feedback(result: dict[str, Any], assignment: str) -> str:
+    e = html.escape
+    rows = "".join(
+        f"<tr><td>{MARKS[t['state']]} {e(t['state'])}</td><td>{e(t['name'].removeprefix('test-'))}</td>"
+        f'<td class="n">{_points(t["points"])} of {_points(t["of"])}</td><td>{e(t["message"])}</td></tr>\n'
+        for t in result["tests"]
+    )
+    parts = [f"<p><strong>{_points(_got(result))} of {_points(_of(result))} points.</strong></p>"]
+    if result["problem"]:
+        parts.append(f"<p>Your file {e(result['file'])} {e(result['problem'])}. Nothing in it could be graded.</p>")
+    else:
+        head = "<tr><th>Result</th><th>Check</th><th>Points</th><th>What it says</th></tr>"
+        parts.append(f'<div class="wide"><table>{head}\n{rows}</table></div>')
+    if result["notes"]:
+        notes = "".join(f"<li>Code {e(note)}.</li>" for note in result["notes"])
+        parts.append(f"<h2>Cells that did not run to their end</h2><ul>{notes}</ul>")
+    return PAGE.format(title=e(f"{assignment}: {result['student']}"), body="\n".join(parts))
+
+
+def _summary(results: Sequence[dict[str, Any]], assignment: str) -> str:
+    e = html.escape
+    graded = [result for result in results if not result["problem"]]
+    points = [_got(result) for result in graded]
+    parts = [f"<p>{len(results)} submissions, {len(graded)} graded.</p>"]
+    if graded:
+        parts += [
+            f"<p>Median {_points(statistics.median(points))} of {_points(_of(graded[0]))} points.</p>",
+            _histogram(points, _of(graded[0])),
+        ]
+        failed: Counter[str] = Counter()
+        for result in graded:
+            failed.update(test["name"] for test in result["tests"] if test["state"] != "passed")
+        rows = "".join(
+            f'<tr><td>{e(name.removeprefix("test-"))}</td><td class="n">{count} of {len(graded)}</td>'
+            f"<td>{e(_usual(graded, name))}</td></tr>\n"
+            for name, count in sorted(failed.items(), key=lambda item: (-item[1], item[0]))
+        )
+        head = "<tr><th>Check</th><th>Not passed by</th><th>Most frequent message</th></tr>"
+        parts.append(f'<h2>Checks that failed most</h2><div class="wide"><table>{head}\n{rows}</table></div>')
+    for title, key in (("Could not be graded", "problem"), ("Look at these notebooks", "look")):
+        lines = [(r["student"], r[key] if key == "problem" else "; ".join(r[key])) for r in results if r[key]]
+        if lines:
+            items = "".join(f"<li>{e(student)}: {e(text)}</li>\n" for student, text in lines)
+            parts.append(f"<h2>{title}</h2><ul>\n{items}</ul>")
+    return PAGE.format(title=e(f"{assignment}: summary"), body="\n".join(parts))
+
+
+def _usual(graded: Sequence[dict[str, Any]], name: str) -> str:
+    """The message that most students got from one test."""
+    messages = Counter(
+        t["message"] or t["state"] for r in graded for t in r["tests"] if t["name"] == name and t["state"] != "passed"
+    )
+    return min(messages, key=lambda text: (-messages[text], text))
+
+
+def _histogram(points: Sequence[float], most: float) -> str:
+    """Ten bars: how many students have 0 to 10 % of the points, and so on."""
+    counts = [0] * 10
+    for value in points:
+        counts[min(9, int(10 * value / most)) if most else 0] += 1
+    tall = max(counts)
+    bars = []
+    for i, count in enumerate(counts):
+        height, x = 120 * count / tall, 10 + 50 * i
+        bars.append(f'<rect x="{x}" y="{140 - height:.1f}" width="44" height="{height:.1f}"/>')
+        bars.append(f'<text x="{x + 22}" y="{134 - height:.1f}" text-anchor="middle">{count or ""}</text>')
+        bars.append(f'<text x="{x}" y="156" text-anchor="middle">{_points(round(most * i / 10, 1))}</text>')
+    bars.append(f'<text x="510" y="156" text-anchor="middle">{_points(most)}</text>')
+    told = ", ".join(str(count) for count in counts)
+    return (
+        f'<svg viewBox="-10 0 540 170" width="540" role="img" aria-label="Histogram of points, ten equal steps from '
+        f'0 to {_points(most)}: {told} students.">{"".join(bars)}</svg>'
+    )

@@ -1,0 +1,114 @@
+"""Write the file to hand in, and say what is still empty.
+
+    python -m cvbook.submission notebooks/homework/02_convolution/homework.ipynb
+
+In a homework notebook, ``checks.submission(globals())`` does the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import inspect
+import json
+import os
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+__all__ = ["empty", "from_notebook", "main", "write"]
+
+STUB = re.compile(r"^def (\w+)\(.*?^\s+# YOUR CODE HERE\s+raise NotImplementedError\(\)\s*\Z", re.MULTILINE | re.DOTALL)
+
+
+def empty(notebook: Mapping[str, Any]) -> list[str]:
+    """The functions that nobody has written yet.
+
+    >>> stub = "def f(x):\\n    # YOUR CODE HERE\\n    raise NotImplementedError()"
+    >>> empty({"cells": [{"cell_type": "code", "source": stub}]})
+    ['f']
+    """
+    return [found[1] for source in _sources(notebook) if (found := STUB.search(source))]
+
+
+def write(notebook: Mapping[str, Any], path: Path) -> str:
+    """Write the notebook without its outputs; returns what a student should know.
+
+    Args:
+        notebook: as JSON gives it.
+        path: of the new file; an older one is replaced.
+    """
+    cells = [
+        {**cell, "outputs": [], "execution_count": None} if cell.get("cell_type") == "code" else cell
+        for cell in notebook["cells"]
+    ]
+    half = path.with_name(f".{path.name}.half")
+    half.write_text(json.dumps({**notebook, "cells": cells}, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    os.replace(half, path)
+    missing = empty(notebook)
+    return f"Hand in {path}. " + (f"Still empty: {', '.join(missing)}." if missing else "Nothing in it is empty.")
+
+
+def from_notebook(answers: Mapping[str, Any], names: Sequence[str], title: str) -> str:
+    """In a running notebook: write the file to hand in; on Colab also download it.
+
+    Args:
+        answers: ``globals()`` of the notebook.
+        names: of the functions that students write.
+        title: how the file is named, without ``.ipynb``.
+
+    Returns:
+        What a student should know, one line.
+    """
+    path = Path(f"{title}.ipynb")
+    if "google.colab" in sys.modules:
+        colab = importlib.import_module("google.colab")
+        said = write(colab._message.blocking_request("get_ipynb", timeout_sec=30)["ipynb"], path)
+        colab.files.download(str(path))
+        return said
+    found = answers.get("__vsc_ipynb_file__") or os.environ.get("JPY_SESSION_NAME", "")
+    try:
+        notebook = json.loads(Path(found).read_text(encoding="utf-8"))
+        saved = "\n".join(_sources(notebook))
+    except (OSError, ValueError, KeyError):
+        return "This editor does not say where the notebook is: save it, and hand in the saved file itself."
+    for name in names:
+        source = _source(answers.get(name))
+        if source and source not in saved:
+            return f"The saved notebook has another {name} than this one: save it, then run this cell again."
+    return write(notebook, path)
+
+
+def _source(answer: Any) -> str:
+    try:
+        return inspect.getsource(answer).rstrip()
+    except (OSError, TypeError):
+        return ""
+
+
+def _sources(notebook: Mapping[str, Any]) -> list[str]:
+    return ["".join(cell["source"]) for cell in notebook["cells"] if cell.get("cell_type") == "code"]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m cvbook.submission", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("notebook", type=Path)
+    parser.add_argument("--out", type=Path, default=Path(), help="folder of the file to hand in (default: here)")
+    options = parser.parse_args(arguments)
+    try:
+        notebook = json.loads(options.notebook.read_text(encoding="utf-8"))
+        _sources(notebook)
+    except (OSError, ValueError, KeyError, TypeError):
+        parser.error(f"expected a notebook, {options.notebook} is none")
+    options.out.mkdir(parents=True, exist_ok=True)
+    print(write(notebook, options.out / f"{options.notebook.resolve().parent.name}.ipynb"))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,94 @@
+"""A folder: who is who, resuming, private tests, and the same table twice."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_assignment import NAME, TESTS, cell, notebook, whole
+
+from cvbook.grade.__main__ import main
+from cvbook.grade.batch import find
+
+
+def saved(path: Path, content: object) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content), encoding="utf-8")
+    return path
+
+
+def test_students_are_named_by_file_or_folder(tmp_path: Path) -> None:
+    for name in ("ann.ipynb", "bob/homework.ipynb", f"eve/{NAME}/homework.ipynb", "eve/02_other/homework.ipynb",
+                 "two/a.ipynb", "two/b.ipynb", ".git/x.ipynb", "bob/.ipynb_checkpoints/homework.ipynb"):  # fmt: skip
+        saved(tmp_path / name, {})
+    assert list(find(tmp_path, NAME)) == ["ann", "bob", "eve", "two/a", "two/b"]
+
+
+def test_grading_again_runs_only_what_changed_and_gives_the_same_table(
+    tmp_path: Path, grade: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("ann", "bob"):
+        saved(tmp_path / "in" / f"{name}.ipynb", whole())
+    first = grade(tmp_path / "in", tmp_path / "out")
+    table = (first.out / "grades.csv").read_bytes()
+    kept = {path: path.stat().st_mtime_ns for path in (first.out / "results").iterdir()}
+    assert len(kept) == 2
+    grade(tmp_path / "in", tmp_path / "out")
+    assert {path: path.stat().st_mtime_ns for path in (first.out / "results").iterdir()} == kept
+    assert (first.out / "grades.csv").read_bytes() == table
+    saved(tmp_path / "in" / "bob.ipynb", whole({"double": "def double(x):\n    return x\n"}))
+    third = grade(tmp_path / "in", tmp_path / "out", "--again")
+    assert third.rows["ann"]["points"] == "5"
+    assert third.rows["bob"]["points"] == "3"
+
+
+def test_private_tests_replace_and_add(tmp_path: Path, grade: Callable[..., Any]) -> None:
+    saved(tmp_path / "in" / "ann.ipynb", whole())
+    private = notebook(
+        cell("assert double(torch.ones(1)).item() == 2", "test-double", points=7),
+        cell("assert total(torch.ones(3)) == 4, 'three ones make four'", "test-more", points=1),
+    )
+    saved(tmp_path / "private" / NAME / "homework.ipynb", private)
+    found = grade(tmp_path / "in", tmp_path / "out", "--private", str(tmp_path / "private"))
+    assert found.rows["ann"]["of"] == "11"
+    assert found.rows["ann"]["points"] == "10"
+    assert found.message("ann", "test-more") == ("wrong", "three ones make four")
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (["--assignment", "09_none"], "assignments in"),
+        (["nowhere"], "expected a folder of notebooks"),
+        (["--source", "nowhere"], "expected an instructor notebook"),
+    ],
+)
+def test_a_wrong_command_gets_one_sentence(
+    tmp_path: Path, source: Path, change: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in").mkdir()
+    where = [] if change == ["nowhere"] else [str(tmp_path / "in")]
+    arguments = [*where, "--assignment", NAME, "--source", str(source), "--out", str(tmp_path / "out")]
+    with pytest.raises(SystemExit):
+        main([*arguments, *change])
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert sentence in said
+
+
+def test_an_empty_folder_gets_one_sentence(tmp_path: Path, source: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "in").mkdir()
+    with pytest.raises(SystemExit):
+        main([str(tmp_path / "in"), "--assignment", NAME, "--source", str(source), "--out", str(tmp_path / "out")])
+    assert "found no file" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_names_of_tests_are_those_of_the_notebook(source: Path) -> None:
+    from cvbook.grade.notebooks import read_assignment
+
+    found = read_assignment(NAME, source)
+    assert [test.name for test in found.tests] == list(TESTS)
+    assert found.answers == ("double", "total")
+    assert found.points == 5
