@@ -72,7 +72,7 @@ homework: .venv/.all
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tools/homework.py
 
 submission: .venv/.all
-	$(BIN)/python -m cvbook.submission $(NOTEBOOK)
+	$(BIN)/python -m cvbook.submission "$(NOTEBOOK)"
 
 # torch stays out of the lock: its builds differ by machine, and the lessons run with any torch >= 2.4
 lock:

@@ -8,6 +8,7 @@ In a homework notebook, ``checks.submission(globals())`` does the same.
 from __future__ import annotations
 
 import argparse
+import ast
 import importlib
 import inspect
 import json
@@ -18,27 +19,60 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["empty", "from_notebook", "main", "write"]
+__all__ = ["empty", "from_notebook", "homework", "main", "write"]
 
-STUB = re.compile(r"^def (\w+)\(.*?^\s+# YOUR CODE HERE\s+raise NotImplementedError\(\)\s*\Z", re.MULTILINE | re.DOTALL)
+CHECKS = re.compile(r"from cvbook\.checks import (\w+_homework) as checks")
 
 
-def empty(notebook: Mapping[str, Any]) -> list[str]:
-    """The functions that nobody has written yet.
+def homework(notebook: Mapping[str, Any]) -> Any:
+    """The `cvbook.checks.points.Homework` that a notebook answers.
+
+    Raises:
+        ValueError: if it is no homework notebook of this book.
+    """
+    found = next((match for source in _sources(notebook) if (match := CHECKS.search(source))), None)
+    if not found:
+        raise ValueError("expected a homework notebook of this book, but no cell imports its checks")
+    return importlib.import_module(f"cvbook.checks.{found[1]}").homework
+
+
+def empty(notebook: Mapping[str, Any], names: Sequence[str]) -> list[str]:
+    """Those of the functions that the notebook does not have, or not yet.
 
     >>> stub = "def f(x):\\n    # YOUR CODE HERE\\n    raise NotImplementedError()"
-    >>> empty({"cells": [{"cell_type": "code", "source": stub}]})
+    >>> empty({"cells": [{"cell_type": "code", "source": stub}]}, ["f"])
     ['f']
     """
-    return [found[1] for source in _sources(notebook) if (found := STUB.search(source))]
+    written: dict[str, bool] = {}
+    for source in _sources(notebook):
+        try:
+            body = ast.parse(source).body
+        except SyntaxError:  # magics, or an answer that does not run yet
+            written |= dict.fromkeys(re.findall(r"^(?:def|class) (\w+)", source, re.MULTILINE), True)
+            continue
+        for node in body:
+            if isinstance(node, ast.FunctionDef):
+                written[node.name] = not all(map(_nothing, node.body))
+            elif isinstance(node, ast.Assign):
+                written |= {target.id: True for target in node.targets if isinstance(target, ast.Name)}
+    return [name for name in names if not written.get(name)]
 
 
-def write(notebook: Mapping[str, Any], path: Path) -> str:
+def _nothing(statement: ast.stmt) -> bool:
+    """Whether a line of a function does no work: a docstring, ``pass``, ``...`` or the stub."""
+    if isinstance(statement, ast.Expr):
+        return isinstance(statement.value, ast.Constant)
+    stub = isinstance(statement, ast.Raise) and "NotImplemented" in ast.unparse(statement)
+    return stub or isinstance(statement, ast.Pass)
+
+
+def write(notebook: Mapping[str, Any], path: Path, names: Sequence[str]) -> str:
     """Write the notebook without its outputs; returns what a student should know.
 
     Args:
         notebook: as JSON gives it.
         path: of the new file; an older one is replaced.
+        names: of the functions that students write.
     """
     cells = [
         {**cell, "outputs": [], "execution_count": None} if cell.get("cell_type") == "code" else cell
@@ -47,7 +81,7 @@ def write(notebook: Mapping[str, Any], path: Path) -> str:
     half = path.with_name(f".{path.name}.half")
     half.write_text(json.dumps({**notebook, "cells": cells}, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     os.replace(half, path)
-    missing = empty(notebook)
+    missing = empty(notebook, names)
     return f"Hand in {path}. " + (f"Still empty: {', '.join(missing)}." if missing else "Nothing in it is empty.")
 
 
@@ -65,7 +99,7 @@ def from_notebook(answers: Mapping[str, Any], names: Sequence[str], title: str) 
     path = Path(f"{title}.ipynb")
     if "google.colab" in sys.modules:
         colab = importlib.import_module("google.colab")
-        said = write(colab._message.blocking_request("get_ipynb", timeout_sec=30)["ipynb"], path)
+        said = write(colab._message.blocking_request("get_ipynb", timeout_sec=30)["ipynb"], path, names)
         colab.files.download(str(path))
         return said
     found = answers.get("__vsc_ipynb_file__") or os.environ.get("JPY_SESSION_NAME", "")
@@ -77,8 +111,13 @@ def from_notebook(answers: Mapping[str, Any], names: Sequence[str], title: str) 
     for name in names:
         source = _source(answers.get(name))
         if source and source not in saved:
-            return f"The saved notebook has another {name} than this one: save it, then run this cell again."
-    return write(notebook, path)
+            return f"The saved {name} is not the one that runs: save the notebook, run its cell, then this one."
+    return write(notebook, _beside(path, Path(found)), names)
+
+
+def _beside(path: Path, original: Path) -> Path:
+    """Another name, if the notebook itself has this one."""
+    return path.with_stem(f"{path.stem}-handed-in") if path.resolve() == original.resolve() else path
 
 
 def _source(answer: Any) -> str:
@@ -102,11 +141,13 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         notebook = json.loads(options.notebook.read_text(encoding="utf-8"))
-        _sources(notebook)
-    except (OSError, ValueError, KeyError, TypeError):
+        asked = homework(notebook)
+    except ValueError as error:
+        parser.error(f"{options.notebook}: {error}")
+    except (OSError, KeyError, TypeError):
         parser.error(f"expected a notebook, {options.notebook} is none")
     options.out.mkdir(parents=True, exist_ok=True)
-    print(write(notebook, options.out / f"{options.notebook.resolve().parent.name}.ipynb"))
+    print(write(notebook, _beside(options.out / f"{asked.name}.ipynb", options.notebook), asked.answers))
     return 0
 
 

@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "cvbook"
 RANK = {
     "__init__": 0, "_arguments": 0, "claims": 1, "data": 1, "viz": 1, "figures": 1, "checkpoint": 1, "labeled": 1,
-    "train": 2, "weights": 2, "checks": 9, "recipes": 9,
+    "train": 2, "weights": 2, "submission": 8, "checks": 9, "recipes": 9, "grade": 10,
     "layers": 3, "convolution": 3, "filters": 3, "equivariance": 3, "augmentation": 3, "neuron": 3,
     "cnns": 4, "cost": 5, "inside": 5, "transfer": 5,
 }  # fmt: skip

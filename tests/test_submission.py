@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 import types
@@ -14,6 +15,11 @@ from cvbook import submission
 
 STUB = "def f(x):\n    '''Doc.'''\n    # YOUR CODE HERE\n    raise NotImplementedError()\n"
 DONE = "def g(x):\n    return x\n"
+ANSWERS = importlib.import_module("cvbook.checks.neuron_homework").homework.answers
+
+
+def written(name: str) -> str:
+    return f"def {name}(*inputs):\n    return inputs\n"
 
 
 def code(source: str) -> dict[str, Any]:
@@ -34,7 +40,7 @@ def inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_file_is_the_notebook_without_outputs(inside: Path) -> None:
-    said = submission.write(notebook(STUB, DONE), inside / "out.ipynb")
+    said = submission.write(notebook(STUB, DONE), inside / "out.ipynb", ("f", "g"))
     assert said == f"Hand in {inside / 'out.ipynb'}. Still empty: f."
     written = json.loads((inside / "out.ipynb").read_text(encoding="utf-8"))
     assert ["".join(cell["source"]) for cell in written["cells"]] == [STUB, DONE, "text"]
@@ -44,13 +50,38 @@ def test_the_file_is_the_notebook_without_outputs(inside: Path) -> None:
 
 def test_the_command_line(inside: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (inside / "02_topic").mkdir()
-    (inside / "02_topic" / "homework.ipynb").write_text(json.dumps(notebook(DONE)), encoding="utf-8")
-    assert submission.main(["02_topic/homework.ipynb"]) == 0
-    assert capsys.readouterr().out == "Hand in 02_topic.ipynb. Nothing in it is empty.\n"
+    mine = notebook("from cvbook.checks import neuron_homework as checks\n", *map(written, ANSWERS))
+    (inside / "02_topic" / "Copy of homework.ipynb").write_text(json.dumps(mine), encoding="utf-8")
+    assert submission.main(["02_topic/Copy of homework.ipynb"]) == 0
+    assert capsys.readouterr().out == "Hand in 01_neuron.ipynb. Nothing in it is empty.\n"
+    assert submission.main(["01_neuron.ipynb"]) == 0  # the notebook itself stays as it is
+    assert capsys.readouterr().out.startswith("Hand in 01_neuron-handed-in.ipynb.")
     (inside / "bad.ipynb").write_text("{}", encoding="utf-8")
     with pytest.raises(SystemExit):
         submission.main(["bad.ipynb"])
     assert capsys.readouterr().err.endswith("expected a notebook, bad.ipynb is none\n")
+    (inside / "lesson.ipynb").write_text(json.dumps(notebook("import torch")), encoding="utf-8")
+    with pytest.raises(SystemExit):
+        submission.main(["lesson.ipynb"])
+    assert capsys.readouterr().err.endswith("no cell imports its checks\n")
+
+
+@pytest.mark.parametrize(
+    ("sources", "missing"),
+    [
+        ([STUB], ["f"]),
+        (["def helper(x):\n    return x\n\n\n" + STUB], ["f"]),
+        (["def f(x):\n    return x\n", "%matplotlib inline"], []),
+        (["def f(x):\n    pass\n"], ["f"]),
+        (["def f(x):\n    ...\n"], ["f"]),
+        (["f = lambda x: x"], []),
+        (["%%time\ndef f(x):\n    return x\n"], []),
+        (["def f(x):\n    return x\n\n\n" + STUB], ["f"]),
+        (["x = 1"], ["f"]),
+    ],
+)
+def test_what_is_empty(sources: list[str], missing: list[str]) -> None:
+    assert submission.empty(notebook(*sources), ["f"]) == missing
 
 
 @pytest.mark.parametrize("editor", ["jupyter", "vscode"])
@@ -73,7 +104,7 @@ def test_an_unsaved_notebook_is_noticed(inside: Path, monkeypatch: pytest.Monkey
     exec(compile(module.read_text(encoding="utf-8"), str(module), "exec"), space)
     monkeypatch.setenv("JPY_SESSION_NAME", str(path))
     said = submission.from_notebook(space, ("f",), "02_topic")
-    assert said == "The saved notebook has another f than this one: save it, then run this cell again."
+    assert said == "The saved f is not the one that runs: save the notebook, run its cell, then this one."
     assert not (inside / "02_topic.ipynb").exists()
 
 

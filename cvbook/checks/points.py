@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cvbook import submission
-from cvbook.checks.verdict import Verdict
+from cvbook.checks.verdict import EMPTY, Verdict
 
 __all__ = ["Homework", "Part", "Solution", "grading", "points", "seeds"]
 
@@ -30,7 +30,8 @@ def points(parts: Sequence[Part], answers: Mapping[str, Any]) -> str:
     for verdict, worth in verdicts:
         name, message = repr(verdict).split(": ", 1)
         name = f"{name} ({worth} point{'s' if worth > 1 else ''})"
-        lines.append(f"{name}: {message}" if verdict.state == "wrong" else name)
+        untold = verdict.passed or verdict.message == EMPTY
+        lines.append(name if untold else f"{name}: {message}")
     got = sum(worth for verdict, worth in verdicts if verdict.passed)
     states = [verdict.state for verdict, _ in verdicts]
     total = f"{got} of {sum(worth for _, worth in verdicts)} points"
@@ -97,11 +98,11 @@ class Homework:
         Raises:
             ValueError: if it is none of the notebook's functions.
         """
-        name = getattr(answer, "__name__", repr(answer))
+        name = getattr(answer, "__name__", f"{answer!r}; give the function itself, without quotes")
         checks = [check for check, checked, _ in self.parts if checked == name]
         if not checks:
             raise ValueError(f"expected one of the functions {', '.join(self.answers)}, got {name:.60}")
-        if all(check(answer).state == "not attempted" for check in checks):
+        if all(check(answer).message == EMPTY for check in checks):
             return Verdict(f"Solution of {name}", "not attempted", "write an attempt first, then ask again")
         return Solution(json.loads((self.folder / "solutions.json").read_text(encoding="utf-8"))[name])
 

@@ -11,40 +11,26 @@ grader starts another one without that cell.
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
-import importlib
 import json
-import linecache
 import os
 import re
 import secrets
 import selectors
 import shutil
 import signal
-import sys
 import tempfile
 import time
-import types
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from IPython.core.inputtransformer2 import TransformerManager
-
-from cvbook.checks import points
-from cvbook.grade.notebooks import SET_UP, Assignment, Cell, Test
-from cvbook.grade.sandbox import CELL, Guard, confine, suspicious
+from cvbook.grade.notebooks import Assignment, Cell, Test
+from cvbook.grade.sandbox import suspicious
+from cvbook.grade.student import LONGEST, Task, prepare, serve
 
 __all__ = ["Limits", "grade"]
-
-GUARDED = (
-    "torch", "torch.nn", "torch.nn.*", "torch.functional", "torch._tensor", "torch.testing.*", "torch.autograd.*",
-    "numpy", "numpy.*", "math", "random", "itertools", "functools", "operator", "collections", "inspect", "types",
-    "cvbook", "cvbook.*",
-)  # fmt: skip
-LONGEST = 300  # characters of a message
 
 
 @dataclass(frozen=True)
@@ -99,7 +85,7 @@ class _Session:
         self.late = 0
         self.until = time.monotonic() + limits.total
         self.process: int | None = None
-        _guard(assignment.preamble)  # before the first fork
+        prepare(assignment.preamble)  # before the first fork
 
     @property
     def notes(self) -> list[str]:
@@ -179,12 +165,17 @@ class _Session:
         self.process = os.fork()
         if self.process == 0:
             try:
-                _serve(self, read, write)
+                serve(self._task(), read, write)
             finally:
                 os._exit(70)
         os.close(read)
         os.close(write)
         os.set_blocking(self.results, False)
+
+    def _task(self) -> Task:
+        return Task(
+            self.assignment, self.cells, self.skipped, self.everything, self.folder, self.seed, self.limits.memory
+        )
 
     def stop(self) -> None:
         """Kill the session and all that it started."""
@@ -222,179 +213,3 @@ class _Session:
                     if not data:
                         return {"ended": "session", "how": ""}
                     self.buffer += data
-
-
-# From here on: the student's side, in the forked process.
-
-_fork, _write, _exit, _waitpid = os.fork, os.write, os._exit, os.waitpid  # a student may change these in os
-
-
-def _serve(session: _Session, commands: int, results: int) -> None:
-    """Run the cells, then the tests that are asked for; never returns."""
-    os.setsid()
-    null = os.open(os.devnull, os.O_RDWR)
-    for number in (0, 1, 2):
-        os.dup2(null, number)
-    kept = sorted({commands, results})
-    for low, high in zip([2, *kept], [*kept, 4096], strict=True):
-        os.closerange(low + 1, high)
-    sys.stdin, sys.stdout, sys.stderr = (open(os.devnull, mode, encoding="utf-8") for mode in ("r", "w", "w"))  # noqa: SIM115
-    assignment = session.assignment
-    space, guard = dict(_preamble(assignment.preamble)), _guard(assignment.preamble)
-    walls = confine(session.folder, closed=assignment.closed, memory=session.limits.memory)
-
-    def say(message: dict[str, Any]) -> None:
-        _write(results, json.dumps(message).encode() + b"\n")
-
-    failures: dict[int, str] = {}
-    changed: dict[str, None] = {}
-    silent = {"checks": _Silent(session.everything), "display": _nothing}
-    notebook = dict(space)
-    shell = _Shell(notebook)
-    notebook["get_ipython"] = lambda: shell
-    for number, cell in enumerate(session.cells):
-        ours = cell.source.startswith(SET_UP) or (assignment.knows(cell) and not session.everything)
-        if ours or cell.test or number in session.skipped:
-            continue
-        say({"cell": number})
-        notebook |= silent  # a cell may have imported the checks again
-        if failure := _run(cell.source, f"{CELL}{number + 1}>", notebook):
-            failures[number] = failure
-        changed |= dict.fromkeys(guard.restore())
-    say({"ready": True, "failures": failures, "changed": list(changed), "refused": list(walls.refused)})
-    with os.fdopen(commands, "rb", buffering=0) as lines:
-        while line := lines.readline():
-            command = json.loads(line)
-            with walls.opened():
-                child = _fork()
-            if child == 0:
-                os.close(commands)
-                points.grading(session.seed)
-                found = _judge(assignment, assignment.tests[command["test"]], space, notebook, guard)
-                say(found | {"token": command["token"], "refused": list(walls.refused)})
-                _exit(0)
-            _, status = _waitpid(child, 0)
-            how = f" ({signal.Signals(status & 127).name})" if status & 127 else ""
-            say({"ended": "test", "how": how, "token": command["token"]})  # nobody reads it if the test has answered
-    _exit(0)
-
-
-def _judge(
-    assignment: Assignment, test: Test, space: dict[str, Any], notebook: dict[str, Any], guard: Guard
-) -> dict[str, Any]:
-    """Run one test with the instructor's imports and the student's functions."""
-    changed = dict.fromkeys(guard.restore())
-    for name in test.answers:
-        if name not in notebook:
-            return {"state": "missing", "message": name}
-    scope = space | {name: _guarded(notebook[name], guard, changed) for name in test.answers}
-    state, message = "passed", ""
-    try:
-        exec(compile(test.source, "<test>", "exec"), scope)
-    except NotImplementedError as error:
-        state, message = "not attempted", str(error).partition(": ")[2]
-    except AssertionError as error:
-        state, message = "wrong", str(error).partition(": ")[2] or str(error) or "a test of your teacher fails"
-    except SystemExit:
-        state, message = "wrong", "your code calls exit(); return a result instead"
-    except BaseException as error:
-        state, message = "wrong", f"your code stopped with {_named(error)}"
-    changed |= dict.fromkeys(guard.restore())
-    if state == "passed" and changed:
-        state, message = "wrong", f"your code changes {', '.join(changed)}; leave libraries as they are"
-    if (unknown := re.search(r"NameError: name '(\w+)'", message)) and unknown[1] in assignment.given_names:
-        state = "needs everything"
-    return {"state": state, "message": message[:LONGEST], "changed": list(changed)}
-
-
-def _guarded(answer: Any, guard: Guard, changed: dict[str, None]) -> Any:
-    """The student's function; after each call, what it changed in libraries is put back."""
-    if not isinstance(answer, types.FunctionType):
-        return answer
-
-    @functools.wraps(answer)
-    def call(*inputs: Any, **settings: Any) -> Any:
-        try:
-            return answer(*inputs, **settings)
-        finally:
-            changed.update(dict.fromkeys(guard.restore()))
-
-    return call
-
-
-def _run(source: str, name: str, space: dict[str, Any]) -> str:
-    """Run a cell; returns how it failed, or nothing."""
-    try:
-        text = TransformerManager().transform_cell(source)
-        code = compile(text, name, "exec")
-    except SyntaxError as error:
-        return f"has a syntax error in line {error.lineno}: {error.msg}"
-    except Exception as error:
-        return f"cannot be read: {_named(error)}"
-    linecache.cache[name] = len(text), None, text.splitlines(True), name  # for inspect.getsource
-    try:
-        exec(code, space)
-    except SystemExit:
-        return "calls exit()"
-    except BaseException as error:
-        return f"stopped with {_named(error)}"
-    return ""
-
-
-def _named(error: BaseException) -> str:
-    try:
-        return f"{type(error).__name__}: {error}".splitlines()[0][:LONGEST]
-    except BaseException:  # its __str__ is the student's
-        return type(error).__name__
-
-
-class _Silent:
-    """Stands for the checks while a student's cells run; they are judged later."""
-
-    def __init__(self, passed: bool) -> None:
-        self.passed = passed
-
-    def __getattr__(self, name: str) -> _Silent:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        return self
-
-    def __call__(self, *inputs: Any, **settings: Any) -> _Silent:
-        return self
-
-
-class _Shell:
-    """Stands for IPython in a student's cells: runs what ``%%time`` is before, ignores other magics."""
-
-    def __init__(self, space: dict[str, Any]) -> None:
-        self.space = space
-
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        return _nothing
-
-    def run_cell_magic(self, name: str, line: str, body: str) -> None:
-        """Run the cell behind a magic that only measures."""
-        if name in ("time", "timeit", "capture", "prun"):
-            exec(TransformerManager().transform_cell(body), self.space)
-
-
-def _nothing(*inputs: Any, **settings: Any) -> None:
-    """What `display` does while grading."""
-
-
-@functools.cache
-def _preamble(source: str) -> dict[str, Any]:
-    """The instructor's imports, run once for all submissions."""
-    importlib.import_module("torch._dynamo")  # which optimizers import late, once here and not in each copy
-    space: dict[str, Any] = {"__name__": "__main__", "display": _nothing}
-    exec(compile(source, "<imports>", "exec"), space)
-    return space
-
-
-@functools.cache
-def _guard(source: str) -> Guard:
-    """Made after these imports, before any student's code."""
-    _preamble(source)
-    return Guard(GUARDED)

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from cvbook.checks.cnns_homework.any_size import as_kernels, best_windows, convolutional
 from cvbook.checks.cnns_homework.blocks import bottleneck, padded_shortcut
-from cvbook.checks.cnns_homework.budgets import memory_inference, memory_training, multiply_adds, parameters
+from cvbook.checks.cnns_homework.budgets import multiply_adds, parameters
 from cvbook.checks.cnns_homework.comparison import clearly_better, verdict, widest_network
 from cvbook.checks.cnns_homework.gradients import branch_std, original, preactivation
 from cvbook.checks.cnns_homework.judging import coverage, expected_top_k
+from cvbook.checks.cnns_homework.memory import memory_inference, memory_training
 from cvbook.checks.cnns_homework.squeezing import fire, fire_parameters
 from cvbook.checks.points import Homework, Part, seeds
 

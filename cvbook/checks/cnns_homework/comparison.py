@@ -166,8 +166,7 @@ def verdict(answer: Callable[..., Any], *, seed: int = 0) -> str:
     if accurate != best:
         raise Wrong(f"{accurate} reaches about {means[accurate]:.0f} %; another block reaches more at the same cost")
     if quick != quickest:
-        times = SECONDS[quick] / SECONDS[quickest]
-        raise Wrong(f"{quick} takes about {times:.1f} times as long as the quickest block; compare the seconds")
+        return f"right; where the book was made, {quickest} was the quickest, and your machine may differ"
     return "right: equal multiply-adds are not equal seconds; what is written to memory takes time as well"
 
 

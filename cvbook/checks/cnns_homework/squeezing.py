@@ -12,7 +12,7 @@ from torchvision.models.squeezenet import Fire
 
 from cvbook.checks.answers import Mistakes, called, tensor
 from cvbook.checks.cnns_homework.budgets import draw, exactly, whole
-from cvbook.checks.verdict import equal, exercise
+from cvbook.checks.verdict import Wrong, equal, exercise
 
 __all__ = ["fire", "fire_parameters"]
 
@@ -24,7 +24,7 @@ def fire(answer: Callable[..., Any], *, seed: int = 0) -> str:
     """``answer(x, squeeze, one, three)``: three pairs (weight, bias); against torchvision's module."""
     g = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
-    for s, e1, e3 in ((3, 4, 5), (2, 5, 4), (draw(g, 2, 5), 3, 3), (1, 2, 6)):
+    for s, e1, e3 in ((draw(g, 2, 5), 3, 3), (3, 4, 5), (2, 5, 4), (1, 2, 6)):
         c = s + e1  # such that no two widths of the convolutions agree by accident
         module = Fire(c, s, e1, e3)
         for part in module.modules():
@@ -34,7 +34,14 @@ def fire(answer: Callable[..., Any], *, seed: int = 0) -> str:
         x = torch.randn(2, c, 5 + draw(g, 0, 3), 7, generator=g)
         with torch.no_grad():
             right = module(x.clone())
-        got = called(answer, x=x, squeeze=layers[0], one=layers[1], three=layers[2])
+        try:
+            got = called(answer, x=x, squeeze=layers[0], one=layers[1], three=layers[2])
+        except RuntimeError as error:
+            if "Sizes of tensors must match" in str(error):
+                raise Wrong(
+                    "the branches have different sizes: pad the 3x3 convolution by 1, and join along axis 1"
+                ) from None
+            raise
         what = f"{c} channels, squeezed to {s}, expanded to {e1} + {e3}"
         equal(tensor(got, what), right, mistakes=_fire_mistakes(x, *layers), what=what)
     return "right: equal to torchvision's module"

@@ -82,6 +82,17 @@ MISTAKES: list[tuple[str, Any, str]] = [
     ("masked_softmax", lambda z, mask, dim: z.exp() * mask / (z.exp() * mask).sum(), "sum over everything"),
     ("masked_softmax", lambda z, mask, dim: z.exp() * mask, "not divided by their sum"),
     ("masked_softmax_far", lambda z, mask, dim: softmax(z.masked_fill(~mask, -math.inf), dim), "exp overflows"),
+    (
+        "masked_softmax_far",
+        lambda z, m, d: shares(z.masked_fill(~m, -1e4), m | True, d, lambda z: z.amax(d, True)),
+        "a possible score, too",
+    ),
+    (
+        "cross_entropy",
+        lambda z, y: -(shares(z, z == z, 1, lambda z: z.amax(1, True))[torch.arange(len(y)), y] + 1e-12).log().mean(),
+        "caps the loss",
+    ),
+    ("layer", lambda x, W, b: relu(x @ W + b), "so x @ W.T"),
     ("masked_softmax_far", lambda z, m, dim: shares(z, m, dim, lambda z: z.max()), "needs its own largest score"),
     (
         "masked_softmax_far",
