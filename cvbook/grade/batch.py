@@ -58,11 +58,13 @@ def find(submissions: Path, assignment: str) -> dict[str, Path]:
         other = [part for part in parts[:-1] if re.fullmatch(r"\d\d_\w+", part) and part != assignment]
         if not other and not any(part.startswith((".", "__MACOSX")) for part in parts):
             by_folder.setdefault(parts[0], []).append(path)
-    found = {}
+    found: dict[str, Path] = {}
     for first, paths in by_folder.items():
         for path in paths:
-            name = path.relative_to(submissions).with_suffix("").as_posix()
-            found[name if len(paths) > 1 else Path(first).stem if path.parent == submissions else first] = path
+            full = path.relative_to(submissions).as_posix()
+            alone = Path(first).stem if path.parent == submissions else first
+            name = str(Path(full).with_suffix("")) if len(paths) > 1 else alone
+            found[full if name in found else name] = path
     return dict(sorted(found.items()))
 
 
@@ -142,7 +144,10 @@ def _one(job: Job, student: str, path: Path) -> dict[str, Any]:
     assignment = _assignment(job)
     if not any(name in cell.source for name in assignment.answers for cell in cells):
         return _problem(job, student, path, f"has none of the functions of {job.assignment}; another assignment?")
-    return _row(job, student, path) | grade(assignment, cells, student=student, limits=job.limits)
+    try:
+        return _row(job, student, path) | grade(assignment, cells, student=student, limits=job.limits)
+    except Exception as error:  # whatever it does to the grader, the rest of the class is graded
+        return _problem(job, student, path, f"broke off the grader ({type(error).__name__}); look at it by hand")
 
 
 def _row(job: Job, student: str, path: Path) -> dict[str, Any]:

@@ -12,5 +12,5 @@ def write(path: Path, text: str) -> None:
     """Write in UTF-8, with the folders above."""
     path.parent.mkdir(parents=True, exist_ok=True)
     half = path.with_name(f".{path.name}.half")
-    half.write_bytes(text.encode("utf-8", errors="surrogateescape"))
+    half.write_bytes(text.encode("utf-8", errors="backslashreplace"))
     os.replace(half, path)

@@ -2,8 +2,9 @@
 
 Three walls, each of which is needed: limits of the operating system (`confine`), an audit hook that refuses what no
 homework needs (`confine`), and a memory of what libraries are made of, which puts back what was changed (`Guard`).
-They stop mistakes and plain attempts. They do not stop an attacker who knows Python's insides and walks its frames;
-`suspicious` shows teachers which notebooks to read.
+They stop accidents and the plain attempts that the tests list. They do not stop an attacker: whoever knows Python well
+can patch what the walls themselves use, or reach files and the grader's pipes below the hook. `suspicious` shows
+teachers which notebooks to read.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import re
 import resource
 import signal
 import sys
+import tempfile
 import types
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -84,6 +86,7 @@ def confine(folder: Path, *, closed: Sequence[Path], memory: int) -> Walls:
     folder = folder.resolve()
     os.chdir(folder)
     os.environ |= {"HOME": str(folder), "TMPDIR": str(folder), "MPLCONFIGDIR": str(folder)}
+    tempfile.tempdir = str(folder)
     with contextlib.suppress(OSError, AttributeError):  # Linux only
         library = ctypes.CDLL(None)
         library.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: do not survive the grader
@@ -179,10 +182,9 @@ class Guard:
                     setattr(owner, key, before[key])
                     changed.append(f"{name}.{key}")
             for key in [key for key in now if key not in before]:
-                if isinstance(now[key], types.ModuleType) or (
-                    key.startswith("__") and isinstance(owner, types.ModuleType)
-                ):
-                    continue  # a late import, or a registry of warnings
+                registry = key == "__slotnames__" or (key.startswith("__") and isinstance(owner, types.ModuleType))
+                if registry or isinstance(now[key], types.ModuleType):
+                    continue  # of copyreg, of warnings, or a late import
                 with contextlib.suppress(AttributeError, TypeError):
                     delattr(owner, key)
                     changed.append(f"{name}.{key}")

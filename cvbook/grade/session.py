@@ -150,7 +150,7 @@ class _Session:
                     self.changed |= dict.fromkeys(said["changed"])
                     self.refused |= dict.fromkeys(said["refused"])
                     return True
-                running = said.get("cell", running)
+                running = said["cell"] if said.get("cell") in range(len(self.cells)) else running
             self.stop()
             if running is None or time.monotonic() > self.until:
                 return False
@@ -203,7 +203,7 @@ class _Session:
                     line, self.buffer = self.buffer.split(b"\n", 1)
                     with contextlib.suppress(ValueError, AttributeError, TypeError):
                         found = json.loads(line)
-                        if wanted(found):
+                        if isinstance(found, dict) and wanted(found):
                             return found
                 left = end - time.monotonic()
                 if left <= 0 or len(self.buffer) > 2**20:

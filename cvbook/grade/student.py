@@ -26,8 +26,8 @@ __all__ = ["LONGEST", "Task", "prepare", "serve"]
 
 GUARDED = (
     "torch", "torch.nn", "torch.nn.*", "torch.functional", "torch._tensor", "torch.testing.*", "torch.autograd.*",
-    "numpy", "numpy.*", "math", "random", "itertools", "functools", "operator", "collections", "inspect", "types",
-    "cvbook", "cvbook.*",
+    "numpy", "numpy.*", "json", "json.*", "math", "random", "itertools", "functools", "operator", "collections",
+    "inspect", "types", "cvbook", "cvbook.*",
 )  # fmt: skip
 LONGEST = 300  # characters of a message
 
@@ -77,7 +77,7 @@ def serve(task: Task, commands: int, results: int) -> None:
     failures: dict[int, str] = {}
     changed: dict[str, None] = {}
     silent = {"checks": _Silent(task.everything), "display": _nothing}
-    notebook = dict(space)
+    notebook = space | silent
     shell = _Shell(notebook)
     notebook["get_ipython"] = lambda: shell
     for number, cell in enumerate(task.cells):
@@ -85,7 +85,8 @@ def serve(task: Task, commands: int, results: int) -> None:
         if ours or cell.test or number in task.skipped:
             continue
         say({"cell": number})
-        notebook |= silent  # a cell may have imported the checks again
+        if isinstance(notebook.get("checks"), types.ModuleType):
+            notebook |= silent  # a cell has imported the checks again
         if failure := _run(cell.source, f"{CELL}{number + 1}>", notebook):
             failures[number] = failure
         changed |= dict.fromkeys(guard.restore())
@@ -154,7 +155,7 @@ def _run(source: str, name: str, space: dict[str, Any]) -> str:
     """Run a cell; returns how it failed, or nothing."""
     try:
         text = TransformerManager().transform_cell(source)
-        code = compile(text, name, "exec")
+        code = compile(text, name, "exec", dont_inherit=True)
     except SyntaxError as error:
         return f"has a syntax error in line {error.lineno}: {error.msg}"
     except Exception as error:

@@ -27,6 +27,12 @@ def test_students_are_named_by_file_or_folder(tmp_path: Path) -> None:
     assert list(find(tmp_path, NAME)) == ["ann", "bob", "eve", "two/a", "two/b"]
 
 
+def test_two_files_of_one_name_are_both_graded(tmp_path: Path) -> None:
+    for name in ("ann.ipynb", "ann.txt", "ann/homework.ipynb"):
+        saved(tmp_path / name, {})
+    assert len(find(tmp_path, NAME)) == 3
+
+
 def test_grading_again_runs_only_what_changed_and_gives_the_same_table(
     tmp_path: Path, grade: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

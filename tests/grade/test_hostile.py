@@ -86,6 +86,11 @@ CELLS = {
 }  # fmt: skip
 
 
+NONSENSE = {
+    "talks nonsense": b"1\n{}\n", "is ready too early": b'{"ready": 1}\n', "wrong cell": b'{"cell": "x"}\n',
+}  # fmt: skip
+
+
 def saved(folder: Path, name: str, content: Any) -> None:
     (folder / f"{name}.ipynb").write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
 
@@ -139,6 +144,17 @@ def graded(tmp_path_factory: pytest.TempPathFactory, grade: Callable[..., Any]) 
     )
     saved(folder, "writes its own grade", whole({"double": BODY + writes}))
     early = "from cvbook.checks import verdict\nverdict.Verdict.require = lambda self: self\nchecks = None"
+    for name, words in NONSENSE.items():
+        first = f"import os\nfor fd in range(3, 64):\n    try:\n        os.write(fd, {words!r})\n    except OSError:\n"
+        saved(folder, name, whole(first=first + "        pass"))
+    saved(folder, "half a letter", whole({"double": "def double(x):\n    raise ValueError('\\ud800')\n"}))
+    saved(folder, "own checks", whole({"double": "checks = 2\ndef double(x):\n    return checks * x\n"}))
+    honest = (
+        "import dataclasses, tempfile\nfrom typing import ClassVar\n\n@dataclasses.dataclass\nclass P:\n"
+        "    names: ClassVar[list] = []\n    x: int = 1\n\n"
+        "with tempfile.NamedTemporaryFile() as file:\n    file.write(b'x')\n"
+    )
+    saved(folder, "honest", whole(first=honest))
     saved(folder, "patches early", whole({n: STUB.format(name=n) for n in RIGHT}, first=early))
     saved(folder, "untouched", whole({name: STUB.format(name=name) for name in RIGHT}))
     saved(folder, "edited tests", edited())
@@ -197,6 +213,19 @@ def test_a_bad_cell_costs_nothing_else(graded: Any, name: str) -> None:
 def test_files_and_grades_are_out_of_reach(graded: Any, name: str) -> None:
     assert graded.points(name) == (0, 3)
     assert graded.message(name, "test-double")[0] == "wrong"
+
+
+@pytest.mark.parametrize("name", NONSENSE)
+def test_nonsense_on_the_pipe_hurts_nobody_else(graded: Any, name: str) -> None:
+    assert graded.rows[name]["points"] in ("0", "5")
+
+
+def test_honest_code_is_not_suspected(graded: Any) -> None:
+    assert graded.points("honest") == (2, 3)
+    assert not graded.rows["honest"]["look at"]
+    assert not graded.results["honest"]["notes"]
+    assert graded.points("own checks") == (2, 3)
+    assert graded.points("half a letter") == (0, 3)
 
 
 @pytest.mark.parametrize("name", PATCHES)
