@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["empty", "from_notebook", "homework", "main", "write"]
+__all__ = ["empty", "from_notebook", "homework", "main", "replace_file", "write"]
 
 CHECKS = re.compile(r"from cvbook\.checks import (\w+_homework) as checks")
 
@@ -78,11 +78,17 @@ def write(notebook: Mapping[str, Any], path: Path, names: Sequence[str]) -> str:
         {**cell, "outputs": [], "execution_count": None} if cell.get("cell_type") == "code" else cell
         for cell in notebook["cells"]
     ]
-    half = path.with_name(f".{path.name}.half")
-    half.write_text(json.dumps({**notebook, "cells": cells}, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    os.replace(half, path)
+    replace_file(path, json.dumps({**notebook, "cells": cells}, ensure_ascii=False, indent=1) + "\n")
     missing = empty(notebook, names)
     return f"Hand in {path}. " + (f"Still empty: {', '.join(missing)}." if missing else "Nothing in it is empty.")
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Write a file in UTF-8 so that it is there whole or not at all, with the folders above it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    half = path.with_name(f".{path.name}.half")
+    half.write_bytes(text.encode("utf-8", errors="backslashreplace"))
+    os.replace(half, path)
 
 
 def from_notebook(answers: Mapping[str, Any], names: Sequence[str], title: str) -> str:
@@ -146,7 +152,6 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"{options.notebook}: {error}")
     except (OSError, KeyError, TypeError):
         parser.error(f"expected a notebook, {options.notebook} is none")
-    options.out.mkdir(parents=True, exist_ok=True)
     print(write(notebook, _beside(options.out / f"{asked.name}.ipynb", options.notebook), asked.answers))
     return 0
 

@@ -18,9 +18,9 @@ from typing import Any
 from tqdm.auto import tqdm
 
 import cvbook
-from cvbook.grade.files import write
 from cvbook.grade.notebooks import Assignment, Unreadable, read_assignment, read_submission
 from cvbook.grade.session import Limits, grade
+from cvbook.submission import replace_file
 
 __all__ = ["Job", "find", "grade_folder"]
 
@@ -94,7 +94,7 @@ def grade_folder(job: Job, *, workers: int = 2, again: bool = False, progress: b
     bar = tqdm(total=len(found), initial=len(found) - len(todo), unit="notebook", disable=not progress)
     with bar:
         for student, result in _all(job, todo, workers):
-            write(stored[student], json.dumps(result, ensure_ascii=False, indent=1))
+            replace_file(stored[student], json.dumps(result, ensure_ascii=False, indent=1))
             bar.update()
     return [json.loads(stored[student].read_text(encoding="utf-8")) for student in found]
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cvbook.grade.files import write
+from cvbook.submission import replace_file
 
 __all__ = ["report"]
 
@@ -41,10 +41,10 @@ def report(results: Sequence[dict[str, Any]], assignment: str, out: Path) -> Non
         assignment: its name.
         out: a folder; older files of the same names are replaced.
     """
-    write(out / "grades.csv", "\ufeff" + _table(results))  # the mark tells Excel that this is UTF-8
+    replace_file(out / "grades.csv", "\ufeff" + _table(results))  # the mark tells Excel that this is UTF-8
     for result in results:
-        write(out / "feedback" / page_name(result["student"]), _feedback(result, assignment))
-    write(out / "summary.html", _summary(results, assignment))
+        replace_file(out / "feedback" / page_name(result["student"]), _feedback(result, assignment))
+    replace_file(out / "summary.html", _summary(results, assignment))
 
 
 def page_name(student: str) -> str:
