@@ -1,15 +1,16 @@
-"""Hold an answer to its exercise: what the reader is asked to build must not be called."""
+"""Hold an answer to its exercise: what the reader is asked to build or derive must not be called."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from cvbook.checks.verdict import Wrong
 
-__all__ = ["by_hand"]
+__all__ = ["by_formula", "by_hand", "under"]
 
 # what PyTorch runs in the end, whatever name the call went by (F.conv2d, torch.conv2d, nn.Conv2d, ...)
 KERNELS = {
@@ -19,7 +20,9 @@ KERNELS = {
 
 
 class _Refuse(TorchDispatchMode):
-    def __init__(self, forbidden: tuple[str, ...]) -> None:
+    """Refuses kernels."""
+
+    def __init__(self, *forbidden: str) -> None:
         super().__init__()
         self.forbidden = forbidden
 
@@ -30,6 +33,37 @@ class _Refuse(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
+class _NoAutograd(TorchFunctionMode):
+    """Refuses all that records a graph, and the dual numbers of forward mode."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        got = func(*args, **(kwargs or {}))
+        if getattr(got, "requires_grad", False) or getattr(func, "__name__", "") == "_make_dual":
+            raise Wrong("this calls autograd; here you write down the derivative that you found on paper")
+        return got
+
+
+RULES: dict[str, Callable[..., Any]] = {"by hand": _Refuse, "by formula": _NoAutograd}
+
+
+def under(answer: Callable[..., Any], rule: str, *settings: str) -> Callable[..., Any]:
+    """The same function; while it runs, a rule holds.
+
+    Args:
+        answer: the reader's function. If it runs in another process, its attribute ``under`` takes the rule there.
+        rule: a key of ``RULES``.
+        settings: of the rule.
+    """
+    if (there := getattr(answer, "under", None)) is not None:
+        return there(rule, *settings)
+
+    def call(*arguments: Any, **named: Any) -> Any:
+        with RULES[rule](*settings):
+            return answer(*arguments, **named)
+
+    return call
+
+
 def by_hand(answer: Callable[..., Any], *forbidden: str) -> Callable[..., Any]:
     """The same function, but it raises `Wrong` if it computes with something forbidden.
 
@@ -37,9 +71,9 @@ def by_hand(answer: Callable[..., Any], *forbidden: str) -> Callable[..., Any]:
         answer: the reader's function.
         forbidden: keys of ``KERNELS``.
     """
+    return under(answer, "by hand", *forbidden)
 
-    def call(*arguments: Any, **settings: Any) -> Any:
-        with _Refuse(forbidden):
-            return answer(*arguments, **settings)
 
-    return call
+def by_formula(answer: Callable[..., Any]) -> Callable[..., Any]:
+    """The same function, but it raises `Wrong` if it lets autograd find a derivative."""
+    return under(answer, "by formula")

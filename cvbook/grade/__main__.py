@@ -3,9 +3,9 @@
     python -m cvbook.grade SUBMISSIONS --assignment 02_convolution --out grades
 
 SUBMISSIONS holds one notebook for each student: ANN.ipynb, or ANN/homework.ipynb, or nbgrader's
-ANN/02_convolution/homework.ipynb. OUT gets grades.csv, summary.html and feedback/ANN.html. Every notebook runs in a
-process of its own, with limits on time, memory and files, against the test cells of the instructor's notebook. A run
-that is interrupted goes on where it stopped; a notebook that has not changed is not graded again.
+ANN/02_convolution/homework.ipynb. OUT gets grades.csv, summary.html and feedback/ANN.html. Every notebook runs apart
+from the grader, with limits on time, memory and files; the test cells of the instructor's notebook call its functions.
+A run that is interrupted goes on where it stopped; a notebook that has not changed is not graded again.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 from cvbook.grade.batch import Job, grade_folder
 from cvbook.grade.report import report
 from cvbook.grade.session import Limits
+from cvbook.grade.walls import missing
 
 SOURCE = Path(__file__).resolve().parents[2] / "book" / "homework"
 
@@ -42,6 +43,12 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("expected Linux or macOS, which can copy a running process; on Windows use WSL")
     if not options.submissions.is_dir():
         parser.error(f"expected a folder of notebooks, {options.submissions} is none")
+    if lacking := missing():
+        print(
+            f"warning: this system does not separate a notebook's {', '.join(lacking)} from yours; grade in a "
+            "container, or an account that you can lose",
+            file=sys.stderr,
+        )
     limits = Limits(options.seconds, options.total, int(options.memory * 2**30))
     job = Job(options.assignment, options.source, options.private, options.submissions, options.out, limits)
     try:

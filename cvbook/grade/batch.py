@@ -19,13 +19,11 @@ from tqdm.auto import tqdm
 
 import cvbook
 from cvbook.grade.notebooks import Assignment, Unreadable, read_assignment, read_submission
+from cvbook.grade.nursery import ONE_THREAD, Nursery, imports
 from cvbook.grade.session import Limits, grade
 from cvbook.submission import replace_file
 
 __all__ = ["Job", "find", "grade_folder"]
-
-ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-SETTINGS = ONE_THREAD | {"MPLBACKEND": "Agg", "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 @dataclass(frozen=True)
@@ -101,7 +99,7 @@ def grade_folder(job: Job, *, workers: int = 2, again: bool = False, progress: b
 
 def _all(job: Job, todo: dict[str, Path], workers: int) -> Iterator[tuple[str, dict[str, Any]]]:
     """Results as they come; if a worker dies, what was not finished runs again, one at a time."""
-    os.environ.update(SETTINGS)  # the workers inherit them
+    os.environ.update(ONE_THREAD)  # the workers inherit them; a process with running threads must not be copied
     left = dict(todo)
     try:
         with _pool(workers) as pool:
@@ -128,11 +126,25 @@ def _assignment(job: Job) -> Assignment:
     return job.read()
 
 
+_nurseries: dict[Job, tuple[Nursery, dict[str, Any]]] = {}
+
+
+def _nursery(job: Job) -> tuple[Nursery, dict[str, Any]]:
+    """This worker's nursery, and the instructor's imports; another nursery if the one there was has died."""
+    nursery, space = _nurseries.get(job, (None, None))
+    if space is None:
+        space = imports(_assignment(job).preamble)
+    if nursery is None or nursery.process.poll() is not None:
+        nursery = Nursery(_assignment(job).preamble)
+    _nurseries[job] = nursery, space
+    return nursery, space
+
+
 def _one(job: Job, student: str, path: Path) -> dict[str, Any]:
     """In a worker: one submission."""
     import torch
 
-    torch.set_num_threads(1)  # a process with running threads must not fork
+    torch.set_num_threads(1)
     try:
         if path.suffix != ".ipynb":
             raise Unreadable("is no notebook: expected a file that ends in .ipynb")
@@ -145,7 +157,9 @@ def _one(job: Job, student: str, path: Path) -> dict[str, Any]:
     if not any(name in cell.source for name in assignment.answers for cell in cells):
         return _problem(job, student, path, f"has none of the functions of {job.assignment}; another assignment?")
     try:
-        return _row(job, student, path) | grade(assignment, cells, student=student, limits=job.limits)
+        nursery, space = _nursery(job)
+        found = grade(assignment, cells, student=student, nursery=nursery, space=space, limits=job.limits)
+        return _row(job, student, path) | found
     except Exception as error:  # whatever it does to the grader, the rest of the class is graded
         return _problem(job, student, path, f"broke off the grader ({type(error).__name__}); look at it by hand")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import html
 import io
 import re
@@ -11,12 +12,14 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from cvbook.submission import replace_file
 
 __all__ = ["report"]
 
 MARKS = {"passed": "✓", "wrong": "✗", "not attempted": "…", "missing": "?", "not graded": "–"}
+LONGEST_NAME = 200  # bytes; file systems take 255
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title><style>
@@ -42,18 +45,26 @@ def report(results: Sequence[dict[str, Any]], assignment: str, out: Path) -> Non
         out: a folder; older files of the same names are replaced.
     """
     replace_file(out / "grades.csv", "\ufeff" + _table(results))  # the mark tells Excel that this is UTF-8
+    pages = page_names([result["student"] for result in results])
     for result in results:
-        replace_file(out / "feedback" / page_name(result["student"]), _feedback(result, assignment))
-    replace_file(out / "summary.html", _summary(results, assignment))
+        replace_file(out / "feedback" / pages[result["student"]], _feedback(result, assignment))
+    replace_file(out / "summary.html", _summary(results, assignment, pages))
 
 
-def page_name(student: str) -> str:
-    """The file name of a student's page.
+def page_names(students: Sequence[str]) -> dict[str, str]:
+    """Student -> file name of the page; no two are the same, even where capitals do not count.
 
-    >>> page_name("Группа 1/Анна К.")
-    'Группа 1_Анна К..html'
+    >>> page_names(["Группа 1/Анна К.", "a/b"])
+    {'Группа 1/Анна К.': 'Группа 1_Анна К..html', 'a/b': 'a_b.html'}
     """
-    return re.sub(r'[\\/:*?"<>|\x00-\x1f]', "_", student) + ".html"
+    names = {student: re.sub(r'[\\/:*?"<>|\x00-\x1f]', "_", student) for student in students}
+    often = Counter(name.casefold() for name in names.values())
+    found = {}
+    for student, name in names.items():
+        if often[name.casefold()] > 1 or len(name.encode(errors="replace")) > LONGEST_NAME:
+            name = f"{name[:50]} {hashlib.sha256(student.encode(errors='replace')).hexdigest()[:12]}"
+        found[student] = f"{name}.html"
+    return found
 
 
 def _points(value: float) -> str:
@@ -109,7 +120,7 @@ def _feedback(result: dict[str, Any], assignment: str) -> str:
     return PAGE.format(title=e(f"{assignment}: {result['student']}"), body="\n".join(parts))
 
 
-def _summary(results: Sequence[dict[str, Any]], assignment: str) -> str:
+def _summary(results: Sequence[dict[str, Any]], assignment: str, pages: dict[str, str]) -> str:
     e = html.escape
     graded = [result for result in results if not result["problem"]]
     points = [_got(result) for result in graded]
@@ -132,7 +143,8 @@ def _summary(results: Sequence[dict[str, Any]], assignment: str) -> str:
     for title, key in (("Could not be graded", "problem"), ("Look at these notebooks", "look")):
         lines = [(r["student"], r[key] if key == "problem" else "; ".join(r[key])) for r in results if r[key]]
         if lines:
-            items = "".join(f"<li>{e(student)}: {e(text)}</li>\n" for student, text in lines)
+            links = {student: e(quote(f"feedback/{pages[student]}", errors="replace")) for student, _ in lines}
+            items = "".join(f'<li><a href="{links[s]}">{e(s)}</a>: {e(text)}</li>\n' for s, text in lines)
             parts.append(f"<h2>{title}</h2><ul>\n{items}</ul>")
     return PAGE.format(title=e(f"{assignment}: summary"), body="\n".join(parts))
 

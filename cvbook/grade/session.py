@@ -1,24 +1,21 @@
-"""Grade one notebook: run its cells in a process of its own, and each test in a copy of that process.
+"""Grade one notebook: its cells run in a session (see `cvbook.grade.nursery`), each test in two processes.
 
-    grader ──fork──> session: confined, runs the student's cells once, then waits
-                        ├──fork──> test 1: imports of the instructor, the student's function, the check
-                        └──fork──> test 2 …
+    judge: the instructor's test  ──calls──>  copy of the session: the student's functions
 
-What a test breaks is gone with its copy. What a cell breaks (an endless loop, ``os._exit``) ends the session; the
-grader starts another one without that cell.
+What a test breaks is gone with its copy. What a cell breaks (an endless loop, ``os._exit``) ends the session; another
+one is started without that cell.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
 import re
-import secrets
 import selectors
-import shutil
 import signal
+import socket
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -26,9 +23,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cvbook.grade.notebooks import Assignment, Cell, Test
-from cvbook.grade.sandbox import suspicious
-from cvbook.grade.student import LONGEST, Task, prepare, serve
+from cvbook.grade.judge import LONGEST, judge
+from cvbook.grade.messages import Broken, Ended, receive, send
+from cvbook.grade.notebooks import SET_UP, Assignment, Cell, Test
+from cvbook.grade.nursery import Nursery
+from cvbook.grade.walls import TOLD, limit_memory, suspicious
 
 __all__ = ["Limits", "grade"]
 
@@ -43,24 +42,38 @@ class Limits:
 
 
 def grade(
-    assignment: Assignment, cells: Sequence[Cell], *, student: str, limits: Limits | None = None
+    assignment: Assignment,
+    cells: Sequence[Cell],
+    *,
+    student: str,
+    nursery: Nursery,
+    space: dict[str, Any],
+    limits: Limits | None = None,
 ) -> dict[str, Any]:
     """Run one submission.
+
+    Args:
+        assignment: the instructor's notebook.
+        cells: the student's.
+        student: decides about the random inputs.
+        nursery: with the assignment's imports.
+        space: what these imports define, here.
+        limits: what the notebook may use.
 
     Returns:
         ``tests``: for each test its ``name``, ``state`` ("passed", "wrong", "not attempted" or "missing"), ``points``
         and ``message``; ``notes`` for the student on cells that did not run; ``look``, why a teacher should look.
     """
     with tempfile.TemporaryDirectory(prefix="cvbook-", ignore_cleanup_errors=True) as folder:
-        session = _Session(assignment, cells, Path(folder), seed_of(assignment.name, student), limits or Limits())
+        run = _Run(assignment, cells, Path(folder), student, nursery, space, limits or Limits())
         try:
-            results = [session.test(test) for test in assignment.tests]
+            results = [run.test(test) for test in assignment.tests]
         finally:
-            session.stop()
-    look = [f"changed {name}" for name in session.changed] + [f"tried to {what}" for what in session.refused]
+            run.stop()
+    look = [f"tried to {what}" for what in TOLD if what in run.refused]
     if words := suspicious([cell.source for cell in cells if not assignment.knows(cell)]):
         look.append(f"uses {', '.join(words)}")
-    return {"tests": results, "notes": session.notes, "look": look}
+    return {"tests": results, "notes": run.notes, "look": look}
 
 
 def seed_of(assignment: str, student: str) -> int:
@@ -72,20 +85,22 @@ def seed_of(assignment: str, student: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{assignment}/{student}".encode()).digest()[:3], "big")
 
 
-class _Session:
-    """The grader's side: starts the process, asks for tests, and ends what takes too long."""
+class _Run:
+    """Asks for tests, and ends what takes too long."""
 
-    def __init__(self, assignment: Assignment, cells: Sequence[Cell], folder: Path, seed: int, limits: Limits) -> None:
-        self.assignment, self.cells, self.folder, self.seed, self.limits = assignment, cells, folder, seed, limits
+    def __init__(
+        self, assignment: Assignment, cells: Sequence[Cell], folder: Path, student: str, nursery: Nursery,
+        space: dict[str, Any], limits: Limits,
+    ) -> None:  # fmt: skip
+        self.assignment, self.cells, self.folder, self.limits = assignment, cells, folder, limits
+        self.nursery, self.space, self.seed = nursery, space, seed_of(assignment.name, student)
         self.skipped: dict[int, str] = {}  # cells that ended a session, and how
-        self.everything = False  # run the given cells too
         self.failures: dict[int, str] = {}
-        self.changed: dict[str, None] = {}
-        self.refused: dict[str, None] = {}
-        self.late = 0
+        self.refused: set[str] = set()
+        self.everything = False  # run the given cells too
+        self.late = self.started = 0
         self.until = time.monotonic() + limits.total
-        self.process: int | None = None
-        prepare(assignment.preamble)  # before the first fork
+        self.session: tuple[socket.socket, socket.socket] | None = None
 
     @property
     def notes(self) -> list[str]:
@@ -99,31 +114,56 @@ class _Session:
         return {"name": test.name, "state": state, "points": got, "of": test.points, "message": message}
 
     def _test(self, test: Test) -> tuple[str, str]:
+        used_up = f"the notebook has used up the {self.limits.total:g} seconds that it may take"
         if time.monotonic() > self.until:
-            return "wrong", f"not run: the notebook has used up the {self.limits.total:g} seconds that it may take"
-        if self.process is None and not self._start():
-            return "wrong", "not run: the notebook's cells took too long, or ended Python, again and again"
-        token = secrets.token_hex(16)
+            return "wrong", f"not run: {used_up}"
+        if self.session is None and not self._start():
+            again = "the notebook's cells took too long, or ended Python, again and again"
+            return "wrong", f"not run: {used_up if time.monotonic() > self.until else again}"
         seconds = self.limits.seconds / (1 if self.late < 2 else 4)
-        self._send({"test": self.assignment.tests.index(test), "token": token})
-        answer = self._wait(seconds, lambda found: found.get("token") == token)
-        if answer is None:
+        found = self._judged(test, min(time.monotonic() + seconds, self.until))
+        if found is None:
             self.late += 1
             self.stop()
+            if time.monotonic() > self.until:
+                return "wrong", used_up
             return "wrong", f"your code took longer than {seconds:g} seconds; is there a loop that never ends?"
-        self.changed |= dict.fromkeys(answer.get("changed", []))
-        self.refused |= dict.fromkeys(answer.get("refused", []))
-        if "ended" in answer:
-            if answer["ended"] == "session":
-                self.stop()
-            return "wrong", f"your code ended Python itself{answer['how']}"
-        if answer["state"] == "needs everything" and not self.everything:
+        state, message = found["state"], found["message"]
+        self.refused |= set(found["refused"])
+        if state == "missing":
+            return "missing", self._why(message)
+        if state in ("ended", "broken"):
+            return "wrong", message
+        unknown = re.search(r"NameError: name '(\w+)'", message)
+        if unknown and unknown[1] in self.assignment.given_names and not self.everything:
             self.everything = True
             self.stop()
             return self._test(test)
-        if answer["state"] == "missing":
-            return "missing", self._why(answer["message"])
-        return ("wrong" if answer["state"] == "needs everything" else answer["state"]), answer["message"]
+        return state, message
+
+    def _judged(self, test: Test, until: float) -> dict[str, Any] | None:
+        """What the judge says; None if it is not done in time."""
+        assert self.session is not None
+        ours, its = socket.socketpair()
+        with ours:
+            try:
+                with its:
+                    socket.send_fds(self.session[0], [b"+"], [its.fileno()])
+                found = _forked(lambda: judge(test, ours, self.space, self.seed), self.limits.memory, until)
+            except OSError:  # the session is gone
+                found = {"state": "ended", "message": "", "refused": []}
+        if found is None:
+            return None
+        try:  # the copy ends now
+            status = receive(self.session[0], max(until, time.monotonic() + 2))["ended"]
+        except (Ended, Broken, TimeoutError, TypeError, KeyError):
+            status = None
+        if status is None or found["state"] == "broken":
+            self.stop()
+        if found["state"] == "ended":
+            how = next((f" ({name.name})" for name in signal.Signals if status == name), "")
+            found["message"] = f"your code ended Python itself{how}"
+        return found
 
     def _why(self, name: str) -> str:
         """Why a function is not there."""
@@ -135,81 +175,72 @@ class _Session:
         return f"no function {name} was found: was its cell deleted, or the function renamed?"
 
     def _start(self) -> bool:
-        """Fork a session and let it run the cells; without those that end it."""
+        """Start a session and let it run the cells; without those that end it."""
         for _ in range(len(self.cells) + 1):
-            shutil.rmtree(self.folder, ignore_errors=True)
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._fork()
+            self.started += 1
+            folder = self.folder / str(self.started)
+            folder.mkdir()
+            self.session = self.nursery.start(folder)
             running: int | None = None
-            while True:
-                said = self._wait(self.limits.seconds, lambda found: True)
-                if said is None or "ended" in said:
-                    break
-                if "ready" in said:
-                    self.failures = {int(k): str(v)[:LONGEST] for k, v in said["failures"].items()}
-                    self.changed |= dict.fromkeys(said["changed"])
-                    self.refused |= dict.fromkeys(said["refused"])
-                    return True
-                running = said["cell"] if said.get("cell") in range(len(self.cells)) else running
+            said: dict[str, Any] | None = None
+            try:
+                send(self.session[0], self._task(folder))
+                while True:
+                    said = None
+                    said = receive(self.session[0], min(time.monotonic() + self.limits.seconds, self.until))
+                    if "ready" in said:
+                        failures = {int(number): str(text)[:LONGEST] for number, text in said["failures"].items()}
+                        self.failures = {n: text for n, text in failures.items() if n in range(len(self.cells))}
+                        self.refused |= {one for one in TOLD if one in said["refused"]}
+                        return True
+                    running = said["cell"] if said.get("cell") in range(len(self.cells)) else running
+            except TimeoutError:
+                how = f"took longer than {self.limits.seconds:g} seconds"
+            except (Ended, Broken, TypeError, ValueError, KeyError, AttributeError):
+                how = "ended Python itself"
             self.stop()
             if running is None or time.monotonic() > self.until:
                 return False
-            how = "ended Python itself" if said else f"took longer than {self.limits.seconds:g} seconds"
             self.skipped[running] = f"{how} and was left out"
         return False
 
-    def _fork(self) -> None:
-        read, self.commands = os.pipe()
-        self.results, write = os.pipe()
-        self.buffer = b""
-        self.process = os.fork()
-        if self.process == 0:
-            try:
-                serve(self._task(), read, write)
-            finally:
-                os._exit(70)
-        os.close(read)
-        os.close(write)
-        os.set_blocking(self.results, False)
-
-    def _task(self) -> Task:
-        return Task(
-            self.assignment, self.cells, self.skipped, self.everything, self.folder, self.seed, self.limits.memory
-        )
+    def _task(self, folder: Path) -> dict[str, Any]:
+        cells = [
+            [number, cell.source]
+            for number, cell in enumerate(self.cells)
+            if not (cell.source.startswith(SET_UP) or cell.test or number in self.skipped)
+            and (self.everything or not self.assignment.knows(cell))
+        ]
+        closed = [str(path) for path in self.assignment.closed]
+        return {"folder": str(folder), "closed": closed, "memory": self.limits.memory, "given": self.everything,
+                "cells": cells}  # fmt: skip
 
     def stop(self) -> None:
         """Kill the session and all that it started."""
-        if self.process is None:
-            return
-        for kill in (os.killpg, os.kill):
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                kill(self.process, signal.SIGKILL)
-        os.waitpid(self.process, 0)
-        os.close(self.commands)
-        os.close(self.results)
-        self.process = None
+        for end in self.session or ():
+            end.close()
+        self.session = None
 
-    def _send(self, command: dict[str, Any]) -> None:
-        with contextlib.suppress(BrokenPipeError):
-            os.write(self.commands, json.dumps(command).encode() + b"\n")
 
-    def _wait(self, seconds: float, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any] | None:
-        """The next message that is wanted; None if it does not come in time."""
-        end = time.monotonic() + seconds
-        with selectors.DefaultSelector() as selector:
-            selector.register(self.results, selectors.EVENT_READ)
-            while True:
-                while b"\n" in self.buffer:
-                    line, self.buffer = self.buffer.split(b"\n", 1)
-                    with contextlib.suppress(ValueError, AttributeError, TypeError):
-                        found = json.loads(line)
-                        if isinstance(found, dict) and wanted(found):
-                            return found
-                left = end - time.monotonic()
-                if left <= 0 or len(self.buffer) > 2**20:
-                    return None
-                if selector.select(left):
-                    data = os.read(self.results, 2**16)
-                    if not data:
-                        return {"ended": "session", "how": ""}
-                    self.buffer += data
+def _forked(work: Callable[[], dict[str, Any]], memory: int, until: float) -> dict[str, Any] | None:
+    """What ``work`` returns in a copy of this process that may use so much more memory; None if it takes too long."""
+    read, write = os.pipe()
+    if (child := os.fork()) == 0:
+        try:
+            with open(os.devnull, "r+", encoding="utf-8") as nothing:
+                sys.stdout = sys.stderr = nothing
+                limit_memory(memory)
+                os.write(write, json.dumps(work()).encode())
+        finally:
+            os._exit(0)
+    os.close(write)
+    with open(read, "rb", buffering=0) as answer, selectors.DefaultSelector() as selector:
+        selector.register(answer, selectors.EVENT_READ)
+        in_time = bool(selector.select(max(0.0, until - time.monotonic())))
+        if not in_time:
+            os.kill(child, signal.SIGKILL)
+        text = answer.read() if in_time else b""
+    os.waitpid(child, 0)
+    if not in_time:
+        return None
+    return json.loads(text) if text else {"state": "broken", "message": "your result broke the check", "refused": []}

@@ -1,173 +1,131 @@
-"""The student's side of grading: what happens in the forked, confined process."""
+"""The student's side of grading: runs the cells of a notebook, then calls its functions for the judge."""
 
 from __future__ import annotations
 
-import functools
-import importlib
-import json
+import ast
+import asyncio
+import contextlib
 import linecache
 import os
-import re
-import signal
+import random
+import socket
 import sys
 import types
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from IPython.core.inputtransformer2 import TransformerManager
 
-from cvbook.checks import points
-from cvbook.grade.notebooks import SET_UP, Assignment, Cell, Test
-from cvbook.grade.sandbox import CELL, Guard, confine
+from cvbook.checks.by_hand import under
+from cvbook.grade.messages import Ended, receive, send
+from cvbook.grade.walls import Walls, confine
+from cvbook.grade.wire import Wire
 
-__all__ = ["LONGEST", "Task", "prepare", "serve"]
+__all__ = ["display", "serve", "serve_calls"]
 
-GUARDED = (
-    "torch", "torch.nn", "torch.nn.*", "torch.functional", "torch._tensor", "torch.testing.*", "torch.autograd.*",
-    "numpy", "numpy.*", "json", "json.*", "math", "random", "itertools", "functools", "operator", "collections",
-    "inspect", "types", "cvbook", "cvbook.*",
-)  # fmt: skip
 LONGEST = 300  # characters of a message
+_fork, _exit, _waitpid = os.fork, os._exit, os.waitpid  # a student may change these in os
 
 
-@dataclass(frozen=True)
-class Task:
-    """What a session has to do.
+def serve(commands: socket.socket, space: dict[str, Any]) -> None:
+    """Run the cells, then a copy of this process for each test that is asked for; never returns.
 
-    Attributes:
-        assignment, cells: the instructor's notebook and the student's.
-        skipped: numbers of cells that ended a session before.
-        everything: run the cells that are the same in every notebook, too.
-        folder: to work in.
-        seed: of the student's checks.
-        memory: bytes that the notebook may use.
+    Args:
+        commands: to the grader; its first message says what to do.
+        space: the instructor's imports.
     """
-
-    assignment: Assignment
-    cells: Sequence[Cell]
-    skipped: Collection[int]
-    everything: bool
-    folder: Path
-    seed: int
-    memory: int
-
-
-_fork, _write, _exit, _waitpid = os.fork, os.write, os._exit, os.waitpid  # a student may change these in os
-
-
-def serve(task: Task, commands: int, results: int) -> None:
-    """Run the cells, then the tests that are asked for by one pipe, and answer by the other; never returns."""
+    task = receive(commands)
     os.setsid()
     null = os.open(os.devnull, os.O_RDWR)
     for number in (0, 1, 2):
         os.dup2(null, number)
-    kept = sorted({commands, results})
-    for low, high in zip([2, *kept], [*kept, 4096], strict=True):
-        os.closerange(low + 1, high)
+    os.closerange(3, commands.fileno())
+    os.closerange(commands.fileno() + 1, 4096)
     sys.stdin, sys.stdout, sys.stderr = (open(os.devnull, mode, encoding="utf-8") for mode in ("r", "w", "w"))  # noqa: SIM115
-    assignment = task.assignment
-    space, guard = dict(_preamble(assignment.preamble)), prepare(assignment.preamble)
-    walls = confine(task.folder, closed=assignment.closed, memory=task.memory)
-
-    def say(message: dict[str, Any]) -> None:
-        _write(results, json.dumps(message).encode() + b"\n")
-
-    failures: dict[int, str] = {}
-    changed: dict[str, None] = {}
-    silent = {"checks": _Silent(task.everything), "display": _nothing}
-    notebook = space | silent
-    shell = _Shell(notebook)
-    notebook["get_ipython"] = lambda: shell
-    for number, cell in enumerate(task.cells):
-        ours = cell.source.startswith(SET_UP) or (assignment.knows(cell) and not task.everything)
-        if ours or cell.test or number in task.skipped:
-            continue
-        say({"cell": number})
-        if isinstance(notebook.get("checks"), types.ModuleType):
-            notebook |= silent  # a cell has imported the checks again
-        if failure := _run(cell.source, f"{CELL}{number + 1}>", notebook):
-            failures[number] = failure
-        changed |= dict.fromkeys(guard.restore())
-    say({"ready": True, "failures": failures, "changed": list(changed), "refused": list(walls.refused)})
-    with os.fdopen(commands, "rb", buffering=0) as lines:
-        while line := lines.readline():
-            command = json.loads(line)
-            with walls.opened():
-                child = _fork()
-            if child == 0:
-                os.close(commands)
-                points.grading(task.seed)
-                found = _judge(assignment, assignment.tests[command["test"]], space, notebook, guard)
-                say(found | {"token": command["token"], "refused": list(walls.refused)})
-                _exit(0)
-            _, status = _waitpid(child, 0)
-            how = f" ({signal.Signals(status & 127).name})" if status & 127 else ""
-            say({"ended": "test", "how": how, "token": command["token"]})  # nobody reads it if the test has answered
-    _exit(0)
+    walls = confine(Path(task["folder"]), closed=[Path(path) for path in task["closed"]], memory=task["memory"])
+    notebook, failures = _Notebook(space, task["given"]), {}
+    if any("google.colab" in source for _, source in task["cells"]):
+        for name in ("google", "google.colab"):
+            sys.modules.setdefault(name, _Silent(False))  # type: ignore[arg-type]
+    for number, source in task["cells"]:
+        send(commands, {"cell": number})
+        if failure := notebook.run(source, f"<cell {number + 1}>"):
+            failures[str(number)] = failure
+    send(commands, {"ready": True, "failures": failures, "refused": list(walls.refused)})
+    while True:
+        found, descriptors, *_ = socket.recv_fds(commands, 1, 1)
+        if not found:
+            _exit(0)
+        with walls.opened():
+            child = _fork()
+        if child == 0:
+            commands.close()
+            with contextlib.suppress(Ended):
+                random.seed(0)
+                np.random.seed(0)  # noqa: NPY002 - the one that students use
+                torch.manual_seed(0)
+                serve_calls(socket.socket(fileno=descriptors[0]), notebook.space, walls)
+            _exit(0)
+        os.close(descriptors[0])
+        _, status = _waitpid(child, 0)
+        send(commands, {"ended": status & 127})
 
 
-def _judge(
-    assignment: Assignment, test: Test, space: dict[str, Any], notebook: dict[str, Any], guard: Guard
-) -> dict[str, Any]:
-    """Run one test with the instructor's imports and the student's functions."""
-    changed = dict.fromkeys(guard.restore())
-    for name in test.answers:
-        if name not in notebook:
-            return {"state": "missing", "message": name}
-    scope = space | {name: _guarded(notebook[name], guard, changed) for name in test.answers}
-    state, message = "passed", ""
-    try:
-        exec(compile(test.source, "<test>", "exec"), scope)
-    except NotImplementedError as error:
-        state, message = "not attempted", str(error).partition(": ")[2]
-    except AssertionError as error:
-        state, message = "wrong", str(error).partition(": ")[2] or str(error) or "a test of your teacher fails"
-    except SystemExit:
-        state, message = "wrong", "your code calls exit(); return a result instead"
-    except BaseException as error:
-        state, message = "wrong", f"your code stopped with {_named(error)}"
-    changed |= dict.fromkeys(guard.restore())
-    if state == "passed" and changed:
-        state, message = "wrong", f"your code changes {', '.join(changed)}; leave libraries as they are"
-    if (unknown := re.search(r"NameError: name '(\w+)'", message)) and unknown[1] in assignment.given_names:
-        state = "needs everything"
-    return {"state": state, "message": message[:LONGEST], "changed": list(changed)}
+def serve_calls(to: socket.socket, space: dict[str, Any], walls: Walls | None = None) -> None:
+    """Call what is in ``space`` for the other side, until that ends.
+
+    Raises:
+        Ended: when the other side is closed.
+    """
+    refused = walls.refused if walls else {}
+    wire = _Student(to, trusts=True, mine=[space.__getitem__, lambda: list(refused)])
+    while True:
+        _, *message = receive(to)
+        wire.answer(message)
 
 
-def _guarded(answer: Any, guard: Guard, changed: dict[str, None]) -> Any:
-    """The student's function; after each call, what it changed in libraries is put back."""
-    if not isinstance(answer, types.FunctionType):
-        return answer
+class _Student(Wire):
+    def prepare(self, target: Any, rules: list[list[str]]) -> Any:
+        """Rules such as "by hand" hold here, where the function runs."""
+        for rule in rules:
+            target = under(target, *rule)
+        return target
 
-    @functools.wraps(answer)
-    def call(*inputs: Any, **settings: Any) -> Any:
+
+class _Notebook:
+    """What a notebook's kernel would be."""
+
+    def __init__(self, space: dict[str, Any], passed: bool) -> None:
+        main = sys.modules["__main__"] = types.ModuleType("__main__")
+        shell = _Shell(self)
+        self.silent = {"checks": _Silent(passed), "display": display, "get_ipython": lambda: shell}
+        self.space = vars(main)
+        self.space |= space | {"__name__": "__main__"} | self.silent
+
+    def run(self, source: str, name: str) -> str:
+        """Run a cell; returns how it failed, or nothing."""
+        if isinstance(self.space.get("checks"), types.ModuleType):
+            self.space |= self.silent  # a cell has imported the checks again
         try:
-            return answer(*inputs, **settings)
-        finally:
-            changed.update(dict.fromkeys(guard.restore()))
-
-    return call
-
-
-def _run(source: str, name: str, space: dict[str, Any]) -> str:
-    """Run a cell; returns how it failed, or nothing."""
-    try:
-        text = TransformerManager().transform_cell(source)
-        code = compile(text, name, "exec", dont_inherit=True)
-    except SyntaxError as error:
-        return f"has a syntax error in line {error.lineno}: {error.msg}"
-    except Exception as error:
-        return f"cannot be read: {_named(error)}"
-    linecache.cache[name] = len(text), None, text.splitlines(True), name  # for inspect.getsource
-    try:
-        exec(code, space)
-    except SystemExit:
-        return "calls exit()"
-    except BaseException as error:
-        return f"stopped with {_named(error)}"
-    return ""
+            text = TransformerManager().transform_cell(source)
+            code = compile(text, name, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+        except SyntaxError as error:
+            return f"has a syntax error in line {error.lineno}: {error.msg}"
+        except Exception as error:
+            return f"cannot be read: {_named(error)}"
+        linecache.cache[name] = len(text), None, text.splitlines(True), name  # for inspect.getsource
+        try:
+            waiting = eval(code, self.space)
+            if waiting is not None:
+                asyncio.run(waiting)
+        except SystemExit:
+            return "calls exit()"
+        except BaseException as error:
+            return f"stopped with {_named(error)}"
+        return ""
 
 
 def _named(error: BaseException) -> str:
@@ -178,7 +136,7 @@ def _named(error: BaseException) -> str:
 
 
 class _Silent:
-    """Stands for the checks while a student's cells run; they are judged later."""
+    """Stands for what only a notebook needs (the checks, Colab's modules) while cells run: all of it does nothing."""
 
     def __init__(self, passed: bool) -> None:
         self.passed = passed
@@ -195,35 +153,28 @@ class _Silent:
 class _Shell:
     """Stands for IPython in a student's cells: runs what ``%%time`` is before, ignores other magics."""
 
-    def __init__(self, space: dict[str, Any]) -> None:
-        self.space = space
+    def __init__(self, notebook: _Notebook) -> None:
+        self.notebook = notebook
 
     def __getattr__(self, name: str) -> Callable[..., None]:
         if name.startswith("_"):
             raise AttributeError(name)
-        return _nothing
+        return display
+
+    def getoutput(self, *inputs: Any, **settings: Any) -> list[str]:
+        """What ``files = !ls`` gives."""
+        return []
 
     def run_cell_magic(self, name: str, line: str, body: str) -> None:
         """Run the cell behind a magic that only measures."""
         if name in ("time", "timeit", "capture", "prun"):
-            exec(TransformerManager().transform_cell(body), self.space)
+            exec(TransformerManager().transform_cell(body), self.notebook.space)
+
+    def run_line_magic(self, name: str, line: str, *inputs: Any, **settings: Any) -> None:
+        """Run the line behind a magic that only measures."""
+        if name in ("time", "prun"):
+            exec(TransformerManager().transform_cell(line), self.notebook.space)
 
 
-def _nothing(*inputs: Any, **settings: Any) -> None:
-    """What `display` does while grading."""
-
-
-@functools.cache
-def _preamble(source: str) -> dict[str, Any]:
-    """The instructor's imports, run once for all submissions."""
-    importlib.import_module("torch._dynamo")  # which optimizers import late, once here and not in each copy
-    space: dict[str, Any] = {"__name__": "__main__", "display": _nothing}
-    exec(compile(source, "<imports>", "exec"), space)
-    return space
-
-
-@functools.cache
-def prepare(source: str) -> Guard:
-    """Made after these imports, before any student's code."""
-    _preamble(source)
-    return Guard(GUARDED)
+def display(*inputs: Any, **settings: Any) -> None:
+    """What IPython's ``display`` does while grading: nothing."""

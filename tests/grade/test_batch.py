@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from small_assignment import NAME, TESTS, cell, notebook, whole
+from small_assignment import IMPORTS, NAME, TESTS, cell, notebook, whole
 
 from cvbook.grade.__main__ import main
 from cvbook.grade.batch import find
+from cvbook.grade.report import page_names
 
 
 def saved(path: Path, content: object) -> Path:
@@ -98,3 +100,39 @@ def test_names_of_tests_are_those_of_the_notebook(source: Path) -> None:
     assert [test.name for test in found.tests] == list(TESTS)
     assert found.answers == ("double", "total")
     assert found.points == 5
+
+
+def test_no_two_students_share_a_page() -> None:
+    names = page_names(["two/a", "two_a", "Ann", "ann", "x" * 250, "x" * 251, "bob", "half \ud800 letter"])
+    assert len({name.casefold() for name in names.values()}) == 8
+    assert names["bob"] == "bob.html"
+    assert all(len(name.encode(errors="replace")) < 256 for name in names.values())
+
+
+def test_all_seconds_count_while_cells_run(tmp_path: Path, grade: Callable[..., Any]) -> None:
+    cells = [cell(f"import time\ntime.sleep(3)\ny = {number}") for number in range(20)]
+    saved(tmp_path / "in" / "slow.ipynb", notebook(*cells, *whole()["cells"]))
+    started = time.monotonic()
+    found = grade(tmp_path / "in", tmp_path / "out", "--seconds", "8", "--total", "8")
+    assert time.monotonic() - started < 40
+    assert found.rows["slow"]["points"] == "0"
+    assert "8 seconds" in found.message("slow", "test-double")[1]
+
+
+def test_what_notebooks_do_is_possible(tmp_path: Path, grade: Callable[..., Any]) -> None:
+    cells = [
+        "files = !ls\nn = len(files)\n%time total_time = 1",
+        "import asyncio\nawait asyncio.sleep(0)\nlater = 2",
+        "from google.colab import drive, files as uploads\ndrive.mount('/content/drive')",
+        "import pickle\nclass Own:\n    pass\nassert type(pickle.loads(pickle.dumps(Own()))) is Own",
+        "import matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.title('x')\nplt.savefig('figure.png')\nplt.show()",
+        "from concurrent.futures import ThreadPoolExecutor\nlist(ThreadPoolExecutor(2).map(abs, [1, -1]))",
+        "with open('notes.txt', 'w') as file:\n    file.write('x')\nassert open('notes.txt').read() == 'x'",
+        "%%time\nn + later + total_time",
+        "torch.set_default_dtype(torch.float64)\ntorch.backends.cudnn.benchmark = True",
+    ]
+    saved(tmp_path / "in" / "ann.ipynb", notebook(cell(IMPORTS), *map(cell, cells), *whole()["cells"][1:]))
+    found = grade(tmp_path / "in", tmp_path / "out")
+    assert found.results["ann"]["notes"] == []
+    assert found.rows["ann"]["look at"] == ""
+    assert found.rows["ann"]["points"] == "5"

@@ -63,7 +63,7 @@ BODIES = {
     "abort": ("    import os\n    os.abort()\n", "ended Python itself (SIGABRT)"),
     "kills its parent": ("    import os\n    os.kill(os.getppid(), 9)\n    return x\n", "send signals"),
     "network": ("    import socket\n    socket.create_connection(('127.0.0.1', 9), 1)\n    return x\n", "use the net"),
-    "reads frames": ("    import sys\n    return 2 * sys._getframe(1).f_locals['x']\n", "look behind the scenes"),
+    "reads frames": ("    import sys\n    return sys._getframe(1).f_locals['expected']\n", "KeyError"),
     "exception with a wall of text": ("    raise ValueError('x' * 10**7)\n", "ValueError: xxx"),
     "exception that breaks": (
         "    class Odd(Exception):\n        def __str__(self):\n            raise self\n    raise Odd\n", "your code"
