@@ -51,7 +51,7 @@ def widest_network(answer: Callable[..., Any], *, seed: int = 0) -> str:
         shape = (2, draw(g, 9, 12), draw(g, 9, 14))
         costs = {w: _cost(build, w, shape) for w in range(1, 16)}
         for exact in (True, False, None) if build is builders[0] else (True, False):
-            w = draw(g, 2, 6)
+            w = draw(g, 2 if exact is None else 1, 6)
             more = 0 if exact else -1 if exact is None else (costs[w + 1][0] - costs[w][0]) // 2
             cases.append((costs, shape, costs[w][0] + more, build))
             got.append(whole(called(answer, build=_up_to(15, build), shape=shape, budget=cases[-1][2]), "the width"))

@@ -96,7 +96,7 @@ def col2im_overlaps(answer: Callable[..., Tensor], *, seed: int = 0) -> str:
 def col2im_stride_padding(answer: Callable[..., Tensor], *, seed: int = 0) -> str:
     """The same function with strides 2 and 3 and with padding."""
     g = torch.Generator().manual_seed(seed)
-    for settings in [(3, 1, 1), (3, 2, 0), (3, 2, 1), (2, 3, 1)]:
+    for settings in [(3, 1, 1), (3, 2, 0), (3, 2, 1), (2, 3, 1), (5, 1, 3)]:
         _fold(answer, (6, 7 + seed % 5), settings, g)
     return "right, with stride and padding"
 

@@ -141,11 +141,12 @@ def _logsumexp(answer: Callable[[list[Value]], Value], x: Tensor, order: list[in
 def logsumexp_large(answer: Callable[[list[Value]], Value], *, seed: int = 0) -> str:
     """The same function at 1000 and at −1000, where exp overflows or underflows."""
     g = torch.Generator().manual_seed(seed)
-    for shift, why in (
-        (1000.0, "values near 1000: exp overflows; subtract the largest first, and add it at the end"),
-        (-1000.0, "values near -1000: all exponentials are 0 and ln 0 is minus infinity; subtract the largest first"),
+    for shifts, why in (
+        ([1000.0], "values near 1000: exp overflows; subtract the largest first, and add it at the end"),
+        ([-1000.0], "values near -1000: all exponentials are 0 and ln 0 is minus infinity; subtract the largest first"),
+        ([-1000.0, 1000.0, 0.0], "values near -1000 and near 1000 together: what is subtracted must be the largest"),
     ):
-        x = shift + torch.randn(3, generator=g, dtype=torch.float64)
+        x = torch.tensor(shifts).double() + torch.randn(3, generator=g, dtype=torch.float64)
         leaves = [Value(v) for v in x.tolist()]
         try:
             got = _sum_of(answer, leaves)
@@ -159,7 +160,7 @@ def logsumexp_large(answer: Callable[[list[Value]], Value], *, seed: int = 0) ->
         good = math.isclose(got.data, right.item(), rel_tol=1e-9, abs_tol=1e-9)
         if not good or source.grad is None or not torch.allclose(grads, source.grad, atol=1e-8):
             raise Wrong(f"wrong for {why}")
-    return "right at 1000 and at -1000"
+    return "right at 1000, at -1000 and at both"
 
 
 def _sum_of(answer: Callable[[list[Value]], Value], values: list[Value]) -> Value:
