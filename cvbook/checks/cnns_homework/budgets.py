@@ -174,6 +174,8 @@ def multiply_adds(answer: Callable[..., Any], *, seed: int = 0) -> str:
         "the map that goes in is taken; a kernel runs once for each pixel that comes out": _counted(output=False),
         "the map is taken for a square": _counted(square=True),
         "pooling halves the map; it is left out": _counted(pool=False),
+        "pooling steps by its stride, which may differ from its kernel": _counted(step="kernel_size"),
+        "where a window of pooling does not fit, it is left out: round down": _counted(up=1),
         "the linear layers are missing": _counted(linear=False),
         "these are the weights alone; a kernel runs once for each pixel that comes out": _counted(pixels=False),
     }
@@ -209,6 +211,8 @@ def _counted(
     output: bool = True,
     square: bool = False,
     pool: bool = True,
+    step: str = "stride",
+    up: int = 0,
     linear: bool = True,
     pixels: bool = True,
 ) -> Callable[[Sequence[nn.Module], Shape], int]:
@@ -229,10 +233,9 @@ def _counted(
                 where = before if not output else H * H if square else H * W
                 total += per_pixel * (where if pixels else 1)
             elif isinstance(layer, nn.MaxPool2d) and pool:
-                k, s = layer.kernel_size, layer.stride
+                k, s = layer.kernel_size, getattr(layer, step)
                 assert isinstance(k, int)
-                assert isinstance(s, int)
-                H, W = (H - k) // s + 1, (W - k) // s + 1
+                H, W = ((n - k + up * (s - 1)) // s + 1 for n in (H, W))
             elif isinstance(layer, nn.Linear):
                 total += (layer.weight.numel() + _bias(layer) * bias) * linear
             total += _bias(layer) * biases if _costs(layer) else 0

@@ -57,7 +57,22 @@ def _product(
     return J
 
 
+def _entries(f: Callable[..., Tensor], weights: list[Tensor], x: Tensor) -> Tensor:
+    """The matrices of the blocks, multiplied entry by entry."""
+    J = torch.eye(len(x), dtype=x.dtype)
+    for W in weights:
+        J, x = J * _jacobian(f, [W], x), f([W], x)
+    return J
+
+
 Rule = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+def _bare(weights: list[Tensor], x: Tensor) -> Tensor:
+    """Blocks without their ReLU."""
+    for W in weights:
+        x = x + W @ x
+    return x
 
 
 def _check(answer: Callable[..., Any], f: Callable[..., Tensor], seed: int, rule: Rule, wrong: dict[str, Rule]) -> None:
@@ -85,6 +100,12 @@ def _check(answer: Callable[..., Any], f: Callable[..., Tensor], seed: int, rule
                 lambda w=weights, x=x: torch.linalg.multi_dot(
                     [*(_jacobian(f, [W], x) for W in w[::-1]), torch.eye(len(x), dtype=x.dtype)]
                 )  # type: ignore[misc]
+            ),
+            "the next block gets x + W x; it gets what this block returns": (
+                lambda w=weights, x=x: _product(_bare, w, x, rule)  # type: ignore[misc]
+            ),
+            "the matrices are multiplied entry by entry (*); the chain rule wants the product of matrices (@)": (
+                lambda w=weights, x=x: _entries(f, w, x)  # type: ignore[misc]
             ),
             "this is the output of the chain, not its derivative": (
                 lambda w=weights, x=x: f(w, x)  # type: ignore[misc]

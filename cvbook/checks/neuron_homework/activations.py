@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cvbook.checks.answers import derived, number, parts, tensor
-from cvbook.checks.verdict import equal, exercise
+from cvbook.checks.verdict import Wrong, equal, exercise
 
 __all__ = ["prelu_input", "prelu_slope", "swish"]
 
@@ -42,8 +42,10 @@ def prelu_input(answer: Callable[..., Any], *, seed: int = 0) -> str:
     """The first result of ``answer(z, a, dy)``, against central differences."""
     for z, a, dy in _batches(seed):
         what = f"dz, {len(z)} input(s) and {len(a)} neuron(s)"
-        got = parts(derived(answer, z=z, a=a, dy=dy), "(dz, da)")[0]
+        got, other = parts(derived(answer, z=z, a=a, dy=dy), "(dz, da)")
         right = _nudged(lambda v, a=a, dy=dy: (dy * F.prelu(v, a)).sum(), z)  # type: ignore[misc]
+        if len(z) > 1 and getattr(got, "shape", 0) == a.shape and getattr(other, "shape", 0) == z.shape:
+            raise Wrong("the two results are exchanged: first dz, for each sum, then da, for each neuron")
         up = z > 0
         mistakes = {
             "dz: the slope a is on the positive side; it belongs to negative sums": dy * torch.where(up, a, 1.0),
@@ -118,6 +120,9 @@ def swish(answer: Callable[..., Any], *, seed: int = 0) -> str:
             "dbeta: the inner derivative of beta z by beta is z, not beta": (dy * z * b * slope).sum(),
             "dbeta: the slope of the sigmoid is missing": (dy * z**2).sum(),
             "dbeta: the slope of the sigmoid is s (1 - s), not s": (dy * z**2 * s).sum(),
+            "dbeta: there is a factor beta too many; the inner derivative of beta z by beta is z": (
+                (dy * b * z**2 * slope).sum()
+            ),
         }
         right = _nudged(lambda c, z=z, dy=dy: (dy * z * torch.sigmoid(c * z)).sum(), b)  # type: ignore[misc]
         equal(tensor(dbeta, f"dbeta, {what}"), right, mistakes=mistakes, what=f"dbeta, {what}")

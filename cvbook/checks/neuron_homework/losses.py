@@ -161,6 +161,7 @@ def cross_entropy_gradient(answer: Callable[..., Any], *, seed: int = 0) -> str:
             "the sign is wrong: a higher score of the right class makes the loss smaller": -right,
             "the mean over the batch is forgotten: each image counts 1/B": right * B,
             "this divides by the number of classes as well": right / K,
+            "this divides by the number of classes; the mean is over the images": right * B / K,
             "the label is missing: subtract 1 where the class is right": p / B,
             "this is the right class alone; the other scores have a slope too": right * y,
             "there is a factor 2 too many": 2 * right,

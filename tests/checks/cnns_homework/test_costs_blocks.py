@@ -48,7 +48,8 @@ def bill(per_layer: Callable[[Any], int] | None = None, **wrong: Any) -> Callabl
                 total += weights * (H * W if wrong.get("output", True) else before)
                 total += layer.out_channels * H * W if wrong.get("bias") and layer.bias is not None else 0
             elif isinstance(layer, nn.MaxPool2d):
-                H, W = ((n - layer.kernel_size) // layer.stride + 1 for n in (H, W))
+                s = layer.kernel_size if wrong.get("apart") else layer.stride
+                H, W = ((n - layer.kernel_size + wrong.get("up", 0) * (s - 1)) // s + 1 for n in (H, W))
             elif isinstance(layer, nn.Linear) and wrong.get("linear", True):
                 total += layer.weight.numel() + (
                     len(layer.weight) if wrong.get("bias") and layer.bias is not None else 0
@@ -135,6 +136,15 @@ def before(one: Callable[..., Any], left: bool = True) -> Callable[..., Any]:
     return chain(one, lambda W, x: x + W @ x.relu(), left)
 
 
+def by_entries(weights: Any, x: Any) -> Any:
+    """The matrices multiplied by * in place of @."""
+    J = torch.eye(len(x), dtype=x.dtype)
+    for W in weights:
+        z = x + W @ x
+        J, x = (z > 0)[:, None] * (torch.eye(len(x), dtype=x.dtype) + W) * J, z.relu()
+    return J
+
+
 def pad(x: Any, front: int, back: int) -> Any:
     return F.pad(x, (0, 0, 0, 0, front, back))
 
@@ -164,6 +174,8 @@ MISTAKES: list[tuple[str, Any, str]] = [
     ("multiply_adds", bill(axes=(1, 0)), "read in the wrong order"),
     ("multiply_adds", bill(axes=(0, 0)), "is used twice"),
     ("multiply_adds", bill(exchanged=True), "two results are exchanged"),
+    ("multiply_adds", bill(apart=True), "pooling steps by its stride"),
+    ("multiply_adds", bill(up=1), "round down"),
     ("parameters", bill(exchanged=True), "two results are exchanged"),
     ("memory_training", sizes(lambda n: sum(n[1:]), 0), "image itself is missing"),
     ("memory_training", sizes(lambda n: sum(n[:-1]), 0), "last output is missing"),
@@ -223,6 +235,8 @@ MISTAKES: list[tuple[str, Any, str]] = [
     ("original", after(lambda W, m, n, eye: (eye + W) @ n), "mask is on the wrong side"),
     ("original", after(lambda W, m, n, eye: n @ (eye + W), left=False), "in the wrong order"),
     ("original", after(lambda W, m, n, eye: n @ (1 + W)), "1 is added to every entry"),
+    ("original", chain(lambda W, m, n, eye: n @ (eye + W), lambda W, x: x + W @ x), "it gets what this block returns"),
+    ("original", by_entries, "entry by entry"),
     ("preactivation", before(lambda W, m, n, eye: W @ m), "shortcut is missing"),
     ("preactivation", before(lambda W, m, n, eye: eye + W), "ReLU in the branch is ignored"),
     ("preactivation", before(lambda W, m, n, eye: eye + m @ W), "mask is on the wrong side"),

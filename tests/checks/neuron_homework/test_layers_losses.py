@@ -126,6 +126,7 @@ MISTAKES: list[tuple[str, Any, str]] = [
     ("cross_entropy_gradient", lambda z, y: (hot(z, y) - softmax(z, 1)) / len(z), "sign is wrong"),
     ("cross_entropy_gradient", lambda z, y: softmax(z, 1) - hot(z, y), "each image counts 1/B"),
     ("cross_entropy_gradient", lambda z, y: (softmax(z, 1) - hot(z, y)) / z.numel(), "number of classes as well"),
+    ("cross_entropy_gradient", lambda z, y: (softmax(z, 1) - hot(z, y)) / z.shape[1], "mean is over the images"),
     ("cross_entropy_gradient", lambda z, y: softmax(z, 1) / len(z), "the label is missing"),
     ("cross_entropy_gradient", lambda z, y: 2 * (softmax(z, 1) - hot(z, y)) / len(z), "factor 2 too many"),
     ("cross_entropy_gradient", lambda z, y: (z - hot(z, y)) / len(z), "apply softmax first"),
