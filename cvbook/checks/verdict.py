@@ -86,7 +86,7 @@ def exercise(name: str) -> Callable[[Callable[..., str | None]], Callable[..., V
     reported with its type and message. The function may return a sentence of praise.
 
     Args:
-        name: the exercise as the reader knows it, for example ``"Output size"``.
+        name: the exercise as the reader knows it, for example ``"Output size"``; the check's attribute ``exercise``.
     """
 
     def decorate(check: Callable[..., str | None]) -> Callable[..., Verdict]:
@@ -113,6 +113,7 @@ def exercise(name: str) -> Callable[[Callable[..., str | None]], Callable[..., V
                 return Verdict(name, "wrong", f"your code stopped with {what}")
             return Verdict(name, "passed", praise or "right")
 
+        run.exercise = name  # type: ignore[attr-defined]
         return run
 
     return decorate

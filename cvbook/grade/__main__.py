@@ -41,6 +41,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if not hasattr(os, "fork"):
         parser.error("expected Linux or macOS, which can copy a running process; on Windows use WSL")
+    for name in ("workers", "seconds", "total", "memory"):
+        if getattr(options, name) <= 0:
+            parser.error(f"expected a positive number for --{name}, got {getattr(options, name):g}")
     if not options.submissions.is_dir():
         parser.error(f"expected a folder of notebooks, {options.submissions} is none")
     if lacking := missing():
@@ -53,9 +56,15 @@ def main(arguments: list[str] | None = None) -> int:
     job = Job(options.assignment, options.source, options.private, options.submissions, options.out, limits)
     try:
         results = grade_folder(job, workers=options.workers, again=options.again)
-    except (FileNotFoundError, ValueError) as error:
+    except (OSError, ValueError) as error:
         parser.error(str(error))
-    report(results, options.assignment, options.out)
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on where it stopped", file=sys.stderr)
+        return 130
+    _, left_out = job.find()
+    report(results, options.assignment, options.out, left_out)
+    if left_out:
+        print(f"left out: {', '.join(left_out)}", file=sys.stderr)
     problems = sum(bool(result["problem"]) for result in results)
     print(
         f"{len(results) - problems} graded, {problems} could not be: see {options.out / 'summary.html'}",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
 import multiprocessing
 import os
-import re
+import signal
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -18,12 +19,16 @@ from typing import Any
 from tqdm.auto import tqdm
 
 import cvbook
+from cvbook.grade.folder import find, is_notebook
 from cvbook.grade.notebooks import Assignment, Unreadable, read_assignment, read_submission
 from cvbook.grade.nursery import ONE_THREAD, Nursery, imports
 from cvbook.grade.session import Limits, grade
 from cvbook.submission import replace_file
 
-__all__ = ["Job", "find", "grade_folder"]
+__all__ = ["Job", "grade_folder"]
+
+PACKAGE = Path(cvbook.__file__).resolve().parent
+ORPHANS = 5  # seconds after which workers notice that the grader is gone
 
 
 @dataclass(frozen=True)
@@ -40,30 +45,15 @@ class Job:
     def read(self) -> Assignment:
         """The assignment; submissions may not read what belongs to the grader, nor each other."""
         found = read_assignment(self.assignment, self.source, self.private)
-        ours = Path(cvbook.__file__).resolve().parent.glob("checks/*/solutions.json")
+        ours = PACKAGE.glob("checks/*/solutions.json")
         return replace(found, closed=(*found.closed, self.submissions.resolve(), self.out.resolve(), *ours))
 
-
-def find(submissions: Path, assignment: str) -> dict[str, Path]:
-    """Name of the student -> file, in order.
-
-    A file in the folder itself gives its name to the student; else the first folder does, if only one file is in it.
-    Files of other assignments (``STUDENT/01_neuron/homework.ipynb``) and hidden files are left out.
-    """
-    by_folder: dict[str, list[Path]] = {}
-    for path in sorted(p for p in submissions.rglob("*") if p.is_file() or p.is_symlink()):
-        parts = path.relative_to(submissions).parts
-        other = [part for part in parts[:-1] if re.fullmatch(r"\d\d_\w+", part) and part != assignment]
-        if not other and not any(part.startswith((".", "__MACOSX")) for part in parts):
-            by_folder.setdefault(parts[0], []).append(path)
-    found: dict[str, Path] = {}
-    for first, paths in by_folder.items():
-        for path in paths:
-            full = path.relative_to(submissions).as_posix()
-            alone = Path(first).stem if path.parent == submissions else first
-            name = str(Path(full).with_suffix("")) if len(paths) > 1 else alone
-            found[full if name in found else name] = path
-    return dict(sorted(found.items()))
+    def find(self) -> tuple[dict[str, Path], list[str]]:
+        """See `cvbook.grade.folder.find`."""
+        others = {path.parent.name for path in self.source.glob("*/homework.ipynb")} - {self.assignment}
+        found, left_out = find(self.submissions, self.assignment, others)
+        ours = self.out.resolve()  # may be among the submissions
+        return {name: path for name, path in found.items() if ours not in path.resolve().parents}, left_out
 
 
 def grade_folder(job: Job, *, workers: int = 2, again: bool = False, progress: bool = True) -> list[dict[str, Any]]:
@@ -84,9 +74,10 @@ def grade_folder(job: Job, *, workers: int = 2, again: bool = False, progress: b
         ValueError: if the assignment's notebook is broken.
     """
     job.read()
-    found = find(job.submissions, job.assignment)
+    found, left_out = job.find()
     if not found:
-        raise FileNotFoundError(f"expected notebooks in {job.submissions}, found no file")
+        what = f"only {', '.join(left_out[:5])}, of other assignments" if left_out else "no file"
+        raise FileNotFoundError(f"expected notebooks in {job.submissions}, found {what}")
     stored = {student: job.out / "results" / f"{_key(job, student, path)}.json" for student, path in found.items()}
     todo = {student: path for student, path in found.items() if again or not stored[student].exists()}
     bar = tqdm(total=len(found), initial=len(found) - len(todo), unit="notebook", disable=not progress)
@@ -102,7 +93,7 @@ def _all(job: Job, todo: dict[str, Path], workers: int) -> Iterator[tuple[str, d
     os.environ.update(ONE_THREAD)  # the workers inherit them; a process with running threads must not be copied
     left = dict(todo)
     try:
-        with _pool(workers) as pool:
+        with _pool(workers) as pool, _ends_at_once():
             jobs = {pool.submit(_one, job, student, path): student for student, path in todo.items()}
             for done in as_completed(jobs):
                 result = done.result()
@@ -117,8 +108,32 @@ def _all(job: Job, todo: dict[str, Path], workers: int) -> Iterator[tuple[str, d
                 yield student, _problem(job, student, path, "ended the grader's own process; look at it by hand")
 
 
+@contextlib.contextmanager
+def _ends_at_once() -> Iterator[None]:
+    """On Ctrl-C, or whenever results are no longer asked for, notebooks that are being graded are not waited for."""
+    try:
+        yield
+    except (KeyboardInterrupt, GeneratorExit):
+        for worker in multiprocessing.active_children():
+            worker.kill()
+        raise
+
+
 def _pool(workers: int) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(os.getpid(),))
+
+
+def _begin(grader: int) -> None:
+    """In a worker: end at once on Ctrl-C, and soon when the grader is gone; sessions end with their worker."""
+
+    def look(*_: Any) -> None:
+        if os.getppid() != grader:
+            os._exit(1)
+
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGALRM, look)
+    signal.setitimer(signal.ITIMER_REAL, ORPHANS, ORPHANS)
 
 
 @functools.cache
@@ -146,7 +161,7 @@ def _one(job: Job, student: str, path: Path) -> dict[str, Any]:
 
     torch.set_num_threads(1)
     try:
-        if path.suffix != ".ipynb":
+        if not is_notebook(path):
             raise Unreadable("is no notebook: expected a file that ends in .ipynb")
         cells = read_submission(path)
     except Unreadable as error:
@@ -170,16 +185,25 @@ def _row(job: Job, student: str, path: Path) -> dict[str, Any]:
 
 def _problem(job: Job, student: str, path: Path, reason: str) -> dict[str, Any]:
     tests = [
-        {"name": test.name, "state": "not graded", "points": 0, "of": test.points, "message": ""}
+        {"name": test.name, "title": test.name, "state": "not graded", "points": 0, "of": test.points, "message": ""}
         for test in _assignment(job).tests
     ]
     return _row(job, student, path) | {"problem": reason, "tests": tests, "notes": [], "look": []}
 
 
+@functools.cache
+def _code() -> str:
+    """Names the version of the package: checks and grader decide about grades, too."""
+    digest = hashlib.sha256()
+    for file in sorted(PACKAGE.rglob("*.py")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
 def _key(job: Job, student: str, path: Path) -> str:
     """Names what a result depends on."""
     digest = hashlib.sha256()
-    texts = [student, path.name, cvbook.__version__, json.dumps(asdict(job.limits))]
+    texts = [student, path.name, _code(), json.dumps(asdict(job.limits))]
     for text in texts:
         digest.update(text.encode(errors="surrogateescape") + b"\0")
     for file in (path, *(f / job.assignment / "homework.ipynb" for f in (job.source, job.private) if f is not None)):

@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import nn
 
-from cvbook.checks import points
+from cvbook.checks import points, verdict
 from cvbook.grade.messages import Broken, Ended
 from cvbook.grade.notebooks import Test
 from cvbook.grade.walls import TOLD
@@ -68,13 +68,17 @@ def _run(source: str, scope: dict[str, Any]) -> tuple[str, str]:
     try:
         exec(compile(source, "<test>", "exec"), scope)
     except NotImplementedError as error:
-        return "not attempted", str(error).partition(": ")[2]
+        return "not attempted", str(error).partition(": ")[2].replace(verdict.EMPTY, "no answer")
     except AssertionError as error:
         return "wrong", str(error).partition(": ")[2] or str(error) or "a test of your teacher fails"
     except SystemExit:
         return "wrong", "your code calls exit(); return a result instead"
     except (Ended, Broken):
         raise
+    except NameError as error:
+        if error.__traceback__ and not error.__traceback__.tb_next.tb_next:  # type: ignore[union-attr]
+            return "wrong", f"the test itself does not run ({error}); tell your teacher"
+        return "wrong", f"your code stopped with {type(error).__name__}: {error}"
     except BaseException as error:
         return "wrong", f"your code stopped with {type(error).__name__}: {error}".splitlines()[0]
     return "passed", ""

@@ -16,6 +16,7 @@ import nbformat
 __all__ = ["Assignment", "Cell", "Test", "Unreadable", "read_assignment", "read_submission"]
 
 MOST = 300 * 2**20  # bytes of a submission
+SHOWN = 50  # characters of a line
 SET_UP = "# @title Set-up"
 
 
@@ -32,6 +33,12 @@ class Cell:
     points: float | None = None
     solution: bool = False
     preamble: bool = True  # may run before all others
+
+    @property
+    def first_line(self) -> str:
+        """The first line that is not empty, shortened."""
+        line = next((line.strip() for line in self.source.splitlines() if line.strip()), "")
+        return line if len(line) <= SHOWN else f"{line[:SHOWN]}…"
 
     @property
     def test(self) -> bool:
@@ -103,7 +110,7 @@ def read_assignment(name: str, source: Path, private: Path | None = None) -> Ass
             and points; others are added at the end; 0 points leave a test out.
 
     Raises:
-        FileNotFoundError: if there is no such assignment.
+        FileNotFoundError: if there is no such assignment, or no private tests for it.
         ValueError: if a notebook has no tests, or two of one name.
     """
     path = source / name / "homework.ipynb"
@@ -113,7 +120,10 @@ def read_assignment(name: str, source: Path, private: Path | None = None) -> Ass
     cells = _read(path)
     solutions = [cell for cell in cells if cell.solution]
     tests = {cell.name: cell for cell in cells if cell.test}
-    if private is not None and (own := private / name / "homework.ipynb").is_file():
+    if private is not None:
+        own = private / name / "homework.ipynb"
+        if not own.is_file():
+            raise FileNotFoundError(f"expected private tests in {own}, found no such file")
         tests |= {cell.name: cell for cell in _read(own) if cell.test}
     first = cells.index(solutions[0]) if solutions else len(cells)
     given = [cell for cell in cells if not cell.test and not cell.solution]

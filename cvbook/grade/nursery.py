@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from cvbook.grade.messages import Ended, receive, send
-from cvbook.grade.walls import apart
+from cvbook.grade.walls import apart, end_with_parent
 
 __all__ = ["ONE_THREAD", "Nursery", "imports"]
 
@@ -85,6 +85,7 @@ def _main(to: socket.socket) -> None:
     torch.set_num_threads(1)  # a process with running threads must not be copied
     space = imports(receive(to))
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # keepers end when they like
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the grader, and that ends all others
     while True:
         found, descriptors, *_ = socket.recv_fds(to, 1, 2)
         if not found:
@@ -107,6 +108,8 @@ def _keep(commands: socket.socket, keeper: socket.socket, folder: Path, session:
     child = os.fork()
     if child == 0:
         keeper.close()
+        end_with_parent()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             session()
         finally:

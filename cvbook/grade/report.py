@@ -28,7 +28,10 @@ body {{ font: 1rem/1.5 system-ui, sans-serif; max-width: 56rem; margin: 2rem aut
 table {{ border-collapse: collapse; }} th, td {{ text-align: left; vertical-align: top; padding: .3rem .8rem .3rem 0; }}
 tr {{ border-bottom: 1px solid #8886; }} td.n {{ text-align: right; white-space: nowrap; }}
 svg {{ max-width: 100%; }} rect {{ fill: #0072b2; }} text {{ fill: currentColor; font-size: 12px; }}
-.wide {{ overflow-x: auto; }}
+@media (max-width: 40rem) {{
+  .stack tr, .stack td {{ display: block; padding: 0; }} .stack th {{ display: none; }}
+  .stack td.n {{ text-align: left; }} .stack tr {{ padding: .5rem 0; }}
+}}
 </style></head><body>
 <h1>{title}</h1>
 {body}
@@ -36,19 +39,22 @@ svg {{ max-width: 100%; }} rect {{ fill: #0072b2; }} text {{ fill: currentColor;
 """
 
 
-def report(results: Sequence[dict[str, Any]], assignment: str, out: Path) -> None:
+def report(results: Sequence[dict[str, Any]], assignment: str, out: Path, left_out: Sequence[str] = ()) -> None:
     """Write ``grades.csv``, ``summary.html`` and ``feedback/STUDENT.html`` to ``out``.
 
     Args:
         results: what `cvbook.grade.batch.grade_folder` returned.
         assignment: its name.
-        out: a folder; older files of the same names are replaced.
+        out: a folder; older files of the same names are replaced, pages of students who are gone are removed.
+        left_out: files that are not graded.
     """
     replace_file(out / "grades.csv", "\ufeff" + _table(results))  # the mark tells Excel that this is UTF-8
     pages = page_names([result["student"] for result in results])
+    for old in {path.name for path in (out / "feedback").glob("*.html")} - set(pages.values()):
+        (out / "feedback" / old).unlink()
     for result in results:
         replace_file(out / "feedback" / pages[result["student"]], _feedback(result, assignment))
-    replace_file(out / "summary.html", _summary(results, assignment, pages))
+    replace_file(out / "summary.html", _summary(results, assignment, pages, left_out))
 
 
 def page_names(students: Sequence[str]) -> dict[str, str]:
@@ -104,7 +110,7 @@ def _plain(value: str) -> str:
 def _feedback(result: dict[str, Any], assignment: str) -> str:
     e = html.escape
     rows = "".join(
-        f"<tr><td>{MARKS[t['state']]} {e(t['state'])}</td><td>{e(t['name'].removeprefix('test-'))}</td>"
+        f"<tr><td>{MARKS[t['state']]} {e(t['state'])}</td><td>{e(t['title'])}</td>"
         f'<td class="n">{_points(t["points"])} of {_points(t["of"])}</td><td>{e(t["message"])}</td></tr>\n'
         for t in result["tests"]
     )
@@ -113,15 +119,20 @@ def _feedback(result: dict[str, Any], assignment: str) -> str:
         parts.append(f"<p>Your file {e(result['file'])} {e(result['problem'])}. Nothing in it could be graded.</p>")
     else:
         head = "<tr><th>Result</th><th>Check</th><th>Points</th><th>What it says</th></tr>"
-        parts.append(f'<div class="wide"><table>{head}\n{rows}</table></div>')
+        parts.append("<p>A check gives all of its points, or none.</p>")
+        parts.append(f'<table class="stack">{head}\n{rows}</table>')
     if result["notes"]:
-        notes = "".join(f"<li>Code {e(note)}.</li>" for note in result["notes"])
+        notes = "".join(f"<li>Code {e(note)}</li>" for note in result["notes"])
         parts.append(f"<h2>Cells that did not run to their end</h2><ul>{notes}</ul>")
     return PAGE.format(title=e(f"{assignment}: {result['student']}"), body="\n".join(parts))
 
 
-def _summary(results: Sequence[dict[str, Any]], assignment: str, pages: dict[str, str]) -> str:
+def _summary(results: Sequence[dict[str, Any]], assignment: str, pages: dict[str, str], left_out: Sequence[str]) -> str:
     e = html.escape
+    links = {
+        student: f'<a href="{e(quote(f"feedback/{page}", errors="replace"))}">{e(student)}</a>'
+        for student, page in pages.items()
+    }
     graded = [result for result in results if not result["problem"]]
     points = [_got(result) for result in graded]
     parts = [f"<p>{len(results)} submissions, {len(graded)} graded.</p>"]
@@ -131,21 +142,30 @@ def _summary(results: Sequence[dict[str, Any]], assignment: str, pages: dict[str
             _histogram(points, _of(graded[0])),
         ]
         failed: Counter[str] = Counter()
+        titles = {test["name"]: test["title"] for test in graded[0]["tests"]}
         for result in graded:
             failed.update(test["name"] for test in result["tests"] if test["state"] != "passed")
         rows = "".join(
-            f'<tr><td>{e(name.removeprefix("test-"))}</td><td class="n">{count} of {len(graded)}</td>'
+            f'<tr><td>{e(titles[name])}</td><td class="n">{count} of {len(graded)}</td>'
             f"<td>{e(_usual(graded, name))}</td></tr>\n"
             for name, count in sorted(failed.items(), key=lambda item: (-item[1], item[0]))
         )
         head = "<tr><th>Check</th><th>Not passed by</th><th>Most frequent message</th></tr>"
-        parts.append(f'<h2>Checks that failed most</h2><div class="wide"><table>{head}\n{rows}</table></div>')
+        parts.append(f'<h2>Checks that failed most</h2><table class="stack">{head}\n{rows}</table>')
     for title, key in (("Could not be graded", "problem"), ("Look at these notebooks", "look")):
         lines = [(r["student"], r[key] if key == "problem" else "; ".join(r[key])) for r in results if r[key]]
         if lines:
-            links = {student: e(quote(f"feedback/{pages[student]}", errors="replace")) for student, _ in lines}
-            items = "".join(f'<li><a href="{links[s]}">{e(s)}</a>: {e(text)}</li>\n' for s, text in lines)
+            items = "".join(f"<li>{links[student]}: {e(text)}</li>\n" for student, text in lines)
             parts.append(f"<h2>{title}</h2><ul>\n{items}</ul>")
+    if left_out:
+        parts.append(
+            f"<h2>Left out</h2><p>Files of other assignments, or beside a notebook: {e(', '.join(left_out))}</p>"
+        )
+    rows = "".join(
+        f'<tr><td>{links[r["student"]]}</td><td class="n">{"–" if r["problem"] else _points(_got(r))}</td></tr>\n'
+        for r in results
+    )
+    parts.append(f"<h2>Students</h2><table><tr><th>Student</th><th>Points</th></tr>\n{rows}</table>")
     return PAGE.format(title=e(f"{assignment}: summary"), body="\n".join(parts))
 
 

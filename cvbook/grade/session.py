@@ -105,13 +105,27 @@ class _Run:
     @property
     def notes(self) -> list[str]:
         """One sentence for each cell that did not run to its end."""
-        return [f"cell {number + 1} {text}" for number, text in sorted((self.failures | self.skipped).items())]
+        found = sorted((self.failures | self.skipped).items())
+        return [f"cell {number + 1} ({self.cells[number].first_line}) {text}" for number, text in found]
 
     def test(self, test: Test) -> dict[str, Any]:
         """Run one test and say what it found."""
         state, message = self._test(test)
         got = test.points if state == "passed" else 0
-        return {"name": test.name, "state": state, "points": got, "of": test.points, "message": message}
+        return {
+            "name": test.name,
+            "title": self._title(test),
+            "state": state,
+            "points": got,
+            "of": test.points,
+            "message": message,
+        }
+
+    def _title(self, test: Test) -> str:
+        """The exercise as the student knows it, for example "Exercise 1, many channels"."""
+        name = re.search(r"\bchecks\.(\w+)\(", test.source)
+        check = getattr(self.space.get("checks"), name[1], None) if name else None
+        return str(getattr(check, "exercise", test.name.removeprefix("test-")))
 
     def _test(self, test: Test) -> tuple[str, str]:
         used_up = f"the notebook has used up the {self.limits.total:g} seconds that it may take"

@@ -14,6 +14,7 @@ import itertools
 import os
 import re
 import resource
+import signal
 import struct
 import sys
 import sysconfig
@@ -24,7 +25,7 @@ from typing import Any
 
 import cvbook
 
-__all__ = ["TOLD", "Walls", "apart", "confine", "limit_memory", "missing", "suspicious"]
+__all__ = ["TOLD", "Walls", "apart", "confine", "end_with_parent", "limit_memory", "missing", "suspicious"]
 
 LARGEST_FILE = 50 * 2**20  # bytes
 SPACE = 256  # MB of files in all
@@ -101,6 +102,12 @@ def apart(folder: Path) -> list[str]:
     if private or library.mount(b"tmpfs", os.fsencode(folder), b"tmpfs", 0x6, size):  # MS_NOSUID | MS_NODEV
         return ["disk space"]
     return []
+
+
+def end_with_parent() -> None:
+    """Let the kernel kill this process when its parent ends (Linux)."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 def missing() -> list[str]:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +16,7 @@ import pytest
 from small_assignment import IMPORTS, NAME, TESTS, cell, notebook, whole
 
 from cvbook.grade.__main__ import main
-from cvbook.grade.batch import find
+from cvbook.grade.folder import find
 from cvbook.grade.report import page_names
 
 
@@ -23,16 +27,24 @@ def saved(path: Path, content: object) -> Path:
 
 
 def test_students_are_named_by_file_or_folder(tmp_path: Path) -> None:
-    for name in ("ann.ipynb", "bob/homework.ipynb", f"eve/{NAME}/homework.ipynb", "eve/02_other/homework.ipynb",
-                 "two/a.ipynb", "two/b.ipynb", ".git/x.ipynb", "bob/.ipynb_checkpoints/homework.ipynb"):  # fmt: skip
+    for name in ("ann.ipynb", "bob/homework.ipynb", "bob/readme.txt", f"eve/{NAME}/homework.ipynb", "JIM.IPYNB",
+                 "eve/02_other/homework.ipynb", "two/a.ipynb", "two/b.ipynb", ".git/x.ipynb", "letter/answer.docx",
+                 "bob/.ipynb_checkpoints/homework.ipynb", "12_kim/homework.ipynb", "group/max/homework.ipynb",
+                 "group/ida/x.ipynb"):  # fmt: skip
         saved(tmp_path / name, {})
-    assert list(find(tmp_path, NAME)) == ["ann", "bob", "eve", "two/a", "two/b"]
+    found, left_out = find(tmp_path, NAME, ["02_other"])
+    assert list(found) == [
+        "12_kim", "JIM", "ann", "bob", "eve", "group/ida", "group/max", "letter", "two/a", "two/b"
+    ]  # fmt: skip
+    assert left_out == ["bob/readme.txt", "eve/02_other/homework.ipynb"]
 
 
-def test_two_files_of_one_name_are_both_graded(tmp_path: Path) -> None:
+def test_files_of_one_name_are_all_there(tmp_path: Path) -> None:
     for name in ("ann.ipynb", "ann.txt", "ann/homework.ipynb"):
         saved(tmp_path / name, {})
-    assert len(find(tmp_path, NAME)) == 3
+    found, left_out = find(tmp_path, NAME)
+    assert len(found) == 3
+    assert not left_out
 
 
 def test_grading_again_runs_only_what_changed_and_gives_the_same_table(
@@ -58,12 +70,14 @@ def test_private_tests_replace_and_add(tmp_path: Path, grade: Callable[..., Any]
     private = notebook(
         cell("assert double(torch.ones(1)).item() == 2", "test-double", points=7),
         cell("assert total(torch.ones(3)) == 4, 'three ones make four'", "test-more", points=1),
+        cell("assert triple(total(torch.ones(3))) == 9", "test-typo", points=1),
     )
     saved(tmp_path / "private" / NAME / "homework.ipynb", private)
     found = grade(tmp_path / "in", tmp_path / "out", "--private", str(tmp_path / "private"))
-    assert found.rows["ann"]["of"] == "11"
+    assert found.rows["ann"]["of"] == "12"
     assert found.rows["ann"]["points"] == "10"
     assert found.message("ann", "test-more") == ("wrong", "three ones make four")
+    assert "the test itself does not run" in found.message("ann", "test-typo")[1]
 
 
 @pytest.mark.parametrize(
@@ -72,6 +86,9 @@ def test_private_tests_replace_and_add(tmp_path: Path, grade: Callable[..., Any]
         (["--assignment", "09_none"], "assignments in"),
         (["nowhere"], "expected a folder of notebooks"),
         (["--source", "nowhere"], "expected an instructor notebook"),
+        (["--private", "nowhere"], "expected private tests"),
+        (["--workers", "0"], "expected a positive number for --workers"),
+        (["--memory", "-1"], "expected a positive number for --memory"),
     ],
 )
 def test_a_wrong_command_gets_one_sentence(
@@ -136,3 +153,42 @@ def test_what_notebooks_do_is_possible(tmp_path: Path, grade: Callable[..., Any]
     assert found.results["ann"]["notes"] == []
     assert found.rows["ann"]["look at"] == ""
     assert found.rows["ann"]["points"] == "5"
+
+
+def test_a_run_that_is_stopped_leaves_no_process_and_goes_on(tmp_path: Path, source: Path) -> None:
+    for number in range(6):
+        saved(tmp_path / "in" / f"{number}.ipynb", whole(first=f"import time\ntime.sleep({number})"))
+    where = [str(tmp_path / "in"), "--source", str(source), "--out", str(tmp_path / "out")]
+    command = [sys.executable, "-m", "cvbook.grade", *where, "--assignment", NAME, "--workers", "2"]
+    results = tmp_path / "out" / "results"
+    for stop in (signal.SIGINT, signal.SIGKILL):
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+        done, end = len(list(results.glob("*.json"))), time.monotonic() + 120
+        while len(list(results.glob("*.json"))) == done and time.monotonic() < end:
+            time.sleep(0.1)
+        process.send_signal(stop)
+        assert process.stderr is not None
+        said = process.stderr.read() if stop == signal.SIGINT else ""
+        process.wait(30)
+        assert ("the same command goes on" in said) == (stop == signal.SIGINT)
+        assert "Traceback" not in said
+        end = time.monotonic() + 30
+        while (alive := _of_session(process.pid)) and time.monotonic() < end:
+            time.sleep(0.2)
+        assert not alive
+    finished = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "6 graded" in finished.stderr
+    table = (tmp_path / "out" / "grades.csv").read_bytes()
+    subprocess.run([*command, "--again"], capture_output=True, check=True)
+    assert (tmp_path / "out" / "grades.csv").read_bytes() == table
+
+
+def _of_session(session: int) -> list[int]:
+    """Processes of one login session: workers, nurseries, keepers."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            stat = (folder / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+            if int(stat[3]) == session and stat[0] != "Z":
+                found.append(int(folder.name))
+    return found
