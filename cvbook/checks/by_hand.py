@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from cvbook.checks.verdict import Wrong
 
-__all__ = ["by_formula", "by_hand", "under"]
+__all__ = ["by_formula", "by_hand", "ruled", "under"]
 
 # what PyTorch runs in the end, whatever name the call went by (F.conv2d, torch.conv2d, nn.Conv2d, ...)
 KERNELS = {
@@ -56,6 +56,11 @@ def under(answer: Callable[..., Any], rule: str, *settings: str) -> Callable[...
     """
     if (there := getattr(answer, "under", None)) is not None:
         return there(rule, *settings)
+    return ruled(answer, rule, *settings)
+
+
+def ruled(answer: Callable[..., Any], rule: str, *settings: str) -> Callable[..., Any]:
+    """The same for a function of this process."""
 
     def call(*arguments: Any, **named: Any) -> Any:
         with RULES[rule](*settings):

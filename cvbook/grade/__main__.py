@@ -11,6 +11,7 @@ A run that is interrupted goes on where it stopped; a notebook that has not chan
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 from pathlib import Path
@@ -42,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     if not hasattr(os, "fork"):
         parser.error("expected Linux or macOS, which can copy a running process; on Windows use WSL")
     for name in ("workers", "seconds", "total", "memory"):
-        if getattr(options, name) <= 0:
+        if not 0 < getattr(options, name) < math.inf:
             parser.error(f"expected a positive number for --{name}, got {getattr(options, name):g}")
     if not options.submissions.is_dir():
         parser.error(f"expected a folder of notebooks, {options.submissions} is none")
@@ -56,13 +57,13 @@ def main(arguments: list[str] | None = None) -> int:
     job = Job(options.assignment, options.source, options.private, options.submissions, options.out, limits)
     try:
         results = grade_folder(job, workers=options.workers, again=options.again)
+        _, left_out = job.find()
+        report(results, options.assignment, options.out, left_out)
     except (OSError, ValueError) as error:
         parser.error(str(error))
     except KeyboardInterrupt:
         print("stopped; the same command goes on where it stopped", file=sys.stderr)
         return 130
-    _, left_out = job.find()
-    report(results, options.assignment, options.out, left_out)
     if left_out:
         print(f"left out: {', '.join(left_out)}", file=sys.stderr)
     problems = sum(bool(result["problem"]) for result in results)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from cvbook.grade.messages import Tree
 
-__all__ = ["DTYPES", "NUMBERS", "array_tree", "from_tree", "tensor_tree"]
+__all__ = ["DTYPES", "NUMBERS", "array_tree", "as_array", "from_tree", "tensor_tree"]
 
 DTYPES = {
     str(dtype).removeprefix("torch."): dtype
@@ -31,7 +32,16 @@ def tensor_tree(value: Tensor) -> Tree:
 
 def array_tree(value: np.ndarray[Any, Any]) -> Tree:
     """An array whose dtype is of a kind in ``NUMBERS``."""
+    value = np.asarray(value)
     return ["array", value.dtype.str, list(value.shape), value.tobytes()]
+
+
+def as_array(value: Any) -> np.ndarray[Any, Any] | None:
+    """What NumPy makes of other containers of numbers: memory views, series, deques."""
+    with contextlib.suppress(Exception):
+        found = np.asarray(value)
+        return found if found.dtype.kind in NUMBERS else None
+    return None
 
 
 def from_tree(kind: str, dtype: str, shape: list[int], data: bytes) -> Any:
@@ -44,8 +54,8 @@ def from_tree(kind: str, dtype: str, shape: list[int], data: bytes) -> Any:
         ValueError, TypeError, KeyError, RuntimeError: if it was forged.
     """
     if kind == "tensor":
-        if not data:
-            return torch.empty(shape, dtype=DTYPES[dtype])
+        if not data and 0 in shape:
+            return torch.zeros(shape, dtype=DTYPES[dtype])
         return torch.frombuffer(bytearray(data), dtype=DTYPES[dtype]).reshape(shape)
     if kind != "array" or np.dtype(dtype).kind not in NUMBERS:
         raise TypeError(kind)

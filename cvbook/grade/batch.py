@@ -9,6 +9,8 @@ import json
 import multiprocessing
 import os
 import signal
+import tempfile
+import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -19,8 +21,9 @@ from typing import Any
 from tqdm.auto import tqdm
 
 import cvbook
+from cvbook.grade.copies import in_a_copy
 from cvbook.grade.folder import find, is_notebook
-from cvbook.grade.notebooks import Assignment, Unreadable, read_assignment, read_submission
+from cvbook.grade.notebooks import MOST, Assignment, Cell, Unreadable, read_assignment, read_submission
 from cvbook.grade.nursery import ONE_THREAD, Nursery, imports
 from cvbook.grade.session import Limits, grade
 from cvbook.submission import replace_file
@@ -28,6 +31,7 @@ from cvbook.submission import replace_file
 __all__ = ["Job", "grade_folder"]
 
 PACKAGE = Path(cvbook.__file__).resolve().parent
+TO_READ, TO_READ_SECONDS = 3 * 2**30, 60  # bytes of memory, and time
 ORPHANS = 5  # seconds after which workers notice that the grader is gone
 
 
@@ -79,7 +83,7 @@ def grade_folder(job: Job, *, workers: int = 2, again: bool = False, progress: b
         what = f"only {', '.join(left_out[:5])}, of other assignments" if left_out else "no file"
         raise FileNotFoundError(f"expected notebooks in {job.submissions}, found {what}")
     stored = {student: job.out / "results" / f"{_key(job, student, path)}.json" for student, path in found.items()}
-    todo = {student: path for student, path in found.items() if again or not stored[student].exists()}
+    todo = {student: path for student, path in found.items() if again or _stored(stored[student]) is None}
     bar = tqdm(total=len(found), initial=len(found) - len(todo), unit="notebook", disable=not progress)
     with bar:
         for student, result in _all(job, todo, workers):
@@ -88,13 +92,22 @@ def grade_folder(job: Job, *, workers: int = 2, again: bool = False, progress: b
     return [json.loads(stored[student].read_text(encoding="utf-8")) for student in found]
 
 
+def _stored(path: Path) -> dict[str, Any] | None:
+    """An earlier result, if there is a whole one."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
 def _all(job: Job, todo: dict[str, Path], workers: int) -> Iterator[tuple[str, dict[str, Any]]]:
     """Results as they come; if a worker dies, what was not finished runs again, one at a time."""
     os.environ.update(ONE_THREAD)  # the workers inherit them; a process with running threads must not be copied
     left = dict(todo)
     try:
-        with _pool(workers) as pool, _ends_at_once():
-            jobs = {pool.submit(_one, job, student, path): student for student, path in todo.items()}
+        with _work() as work, _pool(workers) as pool, _ends_at_once():
+            jobs = {pool.submit(_one, job, student, path, work): student for student, path in todo.items()}
             for done in as_completed(jobs):
                 result = done.result()
                 left.pop(jobs[done])
@@ -102,8 +115,8 @@ def _all(job: Job, todo: dict[str, Path], workers: int) -> Iterator[tuple[str, d
     except BrokenProcessPool:
         for student, path in left.items():
             try:
-                with _pool(1) as pool:
-                    yield student, pool.submit(_one, job, student, path).result()
+                with _work() as work, _pool(1) as pool:
+                    yield student, pool.submit(_one, job, student, path, work).result()
             except BrokenProcessPool:
                 yield student, _problem(job, student, path, "ended the grader's own process; look at it by hand")
 
@@ -155,7 +168,11 @@ def _nursery(job: Job) -> tuple[Nursery, dict[str, Any]]:
     return nursery, space
 
 
-def _one(job: Job, student: str, path: Path) -> dict[str, Any]:
+def _work() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="cvbook-", ignore_cleanup_errors=True)
+
+
+def _one(job: Job, student: str, path: Path, work: str) -> dict[str, Any]:
     """In a worker: one submission."""
     import torch
 
@@ -163,20 +180,41 @@ def _one(job: Job, student: str, path: Path) -> dict[str, Any]:
     try:
         if not is_notebook(path):
             raise Unreadable("is no notebook: expected a file that ends in .ipynb")
-        cells = read_submission(path)
+        cells = _cells(path)
     except Unreadable as error:
         return _problem(job, student, path, str(error))
-    except OSError as error:
-        return _problem(job, student, path, f"cannot be read ({type(error).__name__})")
     assignment = _assignment(job)
     if not any(name in cell.source for name in assignment.answers for cell in cells):
         return _problem(job, student, path, f"has none of the functions of {job.assignment}; another assignment?")
     try:
         nursery, space = _nursery(job)
-        found = grade(assignment, cells, student=student, nursery=nursery, space=space, limits=job.limits)
+        found = grade(
+            assignment, cells, student=student, nursery=nursery, space=space, folder=Path(work), limits=job.limits
+        )
         return _row(job, student, path) | found
     except Exception as error:  # whatever it does to the grader, the rest of the class is graded
         return _problem(job, student, path, f"broke off the grader ({type(error).__name__}); look at it by hand")
+
+
+def _cells(path: Path) -> list[Cell]:
+    """Read in a copy of this process: a small file can grow large in memory."""
+
+    def read() -> dict[str, Any]:
+        try:
+            return {"cells": [asdict(cell) for cell in read_submission(path)]}
+        except Unreadable as error:
+            return {"unreadable": str(error)}
+        except OSError as error:
+            return {"unreadable": f"cannot be read ({type(error).__name__})"}
+
+    found: dict[str, Any] | None = None
+    with contextlib.suppress(ChildProcessError):
+        found = in_a_copy(read, TO_READ, time.monotonic() + TO_READ_SECONDS)
+    if found is None:
+        raise Unreadable("takes more memory or time to read than any notebook needs")
+    if "unreadable" in found:
+        raise Unreadable(found["unreadable"])
+    return [Cell(**cell) for cell in found["cells"]]
 
 
 def _row(job: Job, student: str, path: Path) -> dict[str, Any]:
@@ -206,6 +244,11 @@ def _key(job: Job, student: str, path: Path) -> str:
     texts = [student, path.name, _code(), json.dumps(asdict(job.limits))]
     for text in texts:
         digest.update(text.encode(errors="surrogateescape") + b"\0")
-    for file in (path, *(f / job.assignment / "homework.ipynb" for f in (job.source, job.private) if f is not None)):
-        digest.update(file.read_bytes() if file.is_file() else b"")
+    files = [f / job.assignment / "homework.ipynb" for f in (job.source, job.private) if f is not None]
+    for file in files:
+        digest.update(file.read_bytes())
+    with contextlib.suppress(OSError), path.open("rb") as submission:
+        if path.stat().st_size <= MOST:
+            for chunk in iter(lambda: submission.read(2**20), b""):
+                digest.update(chunk)
     return digest.hexdigest()[:24]

@@ -9,7 +9,7 @@ import contextlib
 import re
 import socket
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from torch import nn
@@ -22,7 +22,7 @@ from cvbook.grade.wire import LIBRARIES, Wire
 
 __all__ = ["LONGEST", "answers_of", "judge"]
 
-LONGEST = 300  # characters of a message
+LONGEST = 600  # characters of a message
 LOOK, REFUSED = 0, 1  # numbers of functions there: look up a name in the notebook; what was refused
 
 
@@ -106,12 +106,17 @@ class _Module(nn.Module):
     def __init__(self, wire: Wire, number: int, parts: Iterable[tuple[str, Any]]) -> None:
         nn.Module.__init__(self)
         self.__dict__["_there"] = lambda method, inputs, settings: wire.call(number, method, inputs, settings)
+        self.__dict__["_under"] = lambda *rule: wire.function(number, type(self).__name__, [list(rule)])
         for name, part in parts:
             if isinstance(part, nn.Module) and name and "." not in name:
                 self._modules[name] = part
 
     def __call__(self, *inputs: Any, **settings: Any) -> Any:
         return self._there("", inputs, settings)
+
+    def under(self, *rule: str) -> Callable[..., Any]:
+        """The call of this module under a rule, see `cvbook.checks.by_hand.under`."""
+        return self.__dict__["_under"](*rule)
 
     def __getattr__(self, name: str) -> Any:
         if name in self._modules:

@@ -1,7 +1,7 @@
 """Messages between the grader's processes: JSON, then the bytes that it refers to.
 
 A message may come from a process that runs a student's code. Reading it makes nothing but numbers, text, lists and
-bytes, however it was forged, and not more than ``MOST`` of them.
+bytes, however it was forged, and not more than ``MOST_TEXT`` and ``MOST_BYTES`` of them.
 """
 
 from __future__ import annotations

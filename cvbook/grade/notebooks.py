@@ -15,7 +15,7 @@ import nbformat
 
 __all__ = ["Assignment", "Cell", "Test", "Unreadable", "read_assignment", "read_submission"]
 
-MOST = 300 * 2**20  # bytes of a submission
+MOST = 100 * 2**20  # bytes of a submission
 SHOWN = 50  # characters of a line
 SET_UP = "# @title Set-up"
 

@@ -14,6 +14,7 @@ import contextlib
 import functools
 import importlib
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -29,6 +30,7 @@ __all__ = ["ONE_THREAD", "Nursery", "imports"]
 
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 SETTINGS = ONE_THREAD | {"MPLBACKEND": "Agg", "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"}
+PROCESSES = 200  # and threads, at most
 KEPT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "HOME", "XDG_CACHE_HOME", "CVBOOK_SCALE")  # of the environment
 
 
@@ -59,6 +61,7 @@ class Nursery:
                 pass_fds=[its.fileno()], env=environment | {"PYTHONPATH": path}, stdin=subprocess.DEVNULL,
             )  # fmt: skip
         send(ours, preamble)
+        ours.recv(1)  # until it is ready; loading torch is not the first notebook's fault
 
     def start(self, folder: Path) -> tuple[socket.socket, socket.socket]:
         """Start a session that may write in ``folder``; returns two sockets: to the session and to its keeper.
@@ -84,6 +87,7 @@ def _main(to: socket.socket) -> None:
 
     torch.set_num_threads(1)  # a process with running threads must not be copied
     space = imports(receive(to))
+    to.sendall(b"+")
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # keepers end when they like
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the grader, and that ends all others
     while True:
@@ -104,11 +108,13 @@ def _main(to: socket.socket) -> None:
 
 def _keep(commands: socket.socket, keeper: socket.socket, folder: Path, session: Callable[[], None]) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    apart(folder)
+    lacking = apart(folder)
     child = os.fork()
     if child == 0:
         keeper.close()
         end_with_parent()
+        if "processes" not in lacking:  # in a namespace of its own, only what runs in it counts
+            resource.setrlimit(resource.RLIMIT_NPROC, (PROCESSES, PROCESSES))
         signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             session()

@@ -9,25 +9,22 @@ one is started without that cell.
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 import re
-import selectors
 import signal
 import socket
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cvbook.grade.copies import in_a_copy
 from cvbook.grade.judge import LONGEST, judge
 from cvbook.grade.messages import Broken, Ended, receive, send
 from cvbook.grade.notebooks import SET_UP, Assignment, Cell, Test
 from cvbook.grade.nursery import Nursery
-from cvbook.grade.walls import TOLD, limit_memory, suspicious
+from cvbook.grade.walls import TOLD, suspicious
 
 __all__ = ["Limits", "grade"]
 
@@ -48,6 +45,7 @@ def grade(
     student: str,
     nursery: Nursery,
     space: dict[str, Any],
+    folder: Path | None = None,
     limits: Limits | None = None,
 ) -> dict[str, Any]:
     """Run one submission.
@@ -58,21 +56,21 @@ def grade(
         student: decides about the random inputs.
         nursery: with the assignment's imports.
         space: what these imports define, here.
+        folder: for temporary files.
         limits: what the notebook may use.
 
     Returns:
         ``tests``: for each test its ``name``, ``state`` ("passed", "wrong", "not attempted" or "missing"), ``points``
         and ``message``; ``notes`` for the student on cells that did not run; ``look``, why a teacher should look.
     """
-    with tempfile.TemporaryDirectory(prefix="cvbook-", ignore_cleanup_errors=True) as folder:
-        run = _Run(assignment, cells, Path(folder), student, nursery, space, limits or Limits())
+    with tempfile.TemporaryDirectory(dir=folder, ignore_cleanup_errors=True) as own:
+        run = _Run(assignment, cells, Path(own), student, nursery, space, limits or Limits())
         try:
             results = [run.test(test) for test in assignment.tests]
         finally:
             run.stop()
     look = [f"tried to {what}" for what in TOLD if what in run.refused]
-    if words := suspicious([cell.source for cell in cells if not assignment.knows(cell)]):
-        look.append(f"uses {', '.join(words)}")
+    look += suspicious([cell.source for cell in cells if not (cell.test or assignment.knows(cell))])
     return {"tests": results, "notes": run.notes, "look": look}
 
 
@@ -163,9 +161,11 @@ class _Run:
             try:
                 with its:
                     socket.send_fds(self.session[0], [b"+"], [its.fileno()])
-                found = _forked(lambda: judge(test, ours, self.space, self.seed), self.limits.memory, until)
+                found = in_a_copy(lambda: judge(test, ours, self.space, self.seed), self.limits.memory, until)
             except OSError:  # the session is gone
                 found = {"state": "ended", "message": "", "refused": []}
+            except ChildProcessError:
+                found = {"state": "broken", "message": "your result broke the check", "refused": []}
         if found is None:
             return None
         try:  # the copy ends now
@@ -182,7 +182,7 @@ class _Run:
     def _why(self, name: str) -> str:
         """Why a function is not there."""
         for number, cell in enumerate(self.cells):
-            if re.search(rf"^\s*(def|class)\s+{name}\b|^{name}\s*=", cell.source, re.MULTILINE):
+            if re.search(rf"^[ \t]*(def|class)[ \t]+{name}\b|^{name}[ \t]*=", cell.source, re.MULTILINE):
                 text = self.skipped.get(number) or self.failures.get(number)
                 if text:
                     return f"the cell that defines {name} {text}"
@@ -234,27 +234,3 @@ class _Run:
         for end in self.session or ():
             end.close()
         self.session = None
-
-
-def _forked(work: Callable[[], dict[str, Any]], memory: int, until: float) -> dict[str, Any] | None:
-    """What ``work`` returns in a copy of this process that may use so much more memory; None if it takes too long."""
-    read, write = os.pipe()
-    if (child := os.fork()) == 0:
-        try:
-            with open(os.devnull, "r+", encoding="utf-8") as nothing:
-                sys.stdout = sys.stderr = nothing
-                limit_memory(memory)
-                os.write(write, json.dumps(work()).encode())
-        finally:
-            os._exit(0)
-    os.close(write)
-    with open(read, "rb", buffering=0) as answer, selectors.DefaultSelector() as selector:
-        selector.register(answer, selectors.EVENT_READ)
-        in_time = bool(selector.select(max(0.0, until - time.monotonic())))
-        if not in_time:
-            os.kill(child, signal.SIGKILL)
-        text = answer.read() if in_time else b""
-    os.waitpid(child, 0)
-    if not in_time:
-        return None
-    return json.loads(text) if text else {"state": "broken", "message": "your result broke the check", "refused": []}

@@ -19,14 +19,15 @@ import numpy as np
 import torch
 from IPython.core.inputtransformer2 import TransformerManager
 
-from cvbook.checks.by_hand import under
+from cvbook.checks.by_hand import ruled
+from cvbook.grade import system_calls
 from cvbook.grade.messages import Ended, receive, send
 from cvbook.grade.walls import Walls, confine
 from cvbook.grade.wire import Wire
 
 __all__ = ["display", "serve", "serve_calls"]
 
-LONGEST = 300  # characters of a message
+LONGEST = 600  # characters of a message
 _fork, _exit, _waitpid = os.fork, os._exit, os.waitpid  # a student may change these in os
 
 
@@ -46,6 +47,7 @@ def serve(commands: socket.socket, space: dict[str, Any]) -> None:
     os.closerange(commands.fileno() + 1, 4096)
     sys.stdin, sys.stdout, sys.stderr = (open(os.devnull, mode, encoding="utf-8") for mode in ("r", "w", "w"))  # noqa: SIM115
     walls = confine(Path(task["folder"]), closed=[Path(path) for path in task["closed"]], memory=task["memory"])
+    torch.set_num_threads = torch.set_num_interop_threads = display  # a process with running threads is not copied
     notebook, failures = _Notebook(space, task["given"]), {}
     if any("google.colab" in source for _, source in task["cells"]):
         for name in ("google", "google.colab"):
@@ -63,6 +65,8 @@ def serve(commands: socket.socket, space: dict[str, Any]) -> None:
             child = _fork()
         if child == 0:
             commands.close()
+            if system_calls.available():
+                system_calls.refuse(processes=True)
             with contextlib.suppress(Ended):
                 random.seed(0)
                 np.random.seed(0)  # noqa: NPY002 - the one that students use
@@ -91,7 +95,7 @@ class _Student(Wire):
     def prepare(self, target: Any, rules: list[list[str]]) -> Any:
         """Rules such as "by hand" hold here, where the function runs."""
         for rule in rules:
-            target = under(target, *rule)
+            target = ruled(target, *rule)
         return target
 
 
@@ -166,14 +170,24 @@ class _Shell:
         return []
 
     def run_cell_magic(self, name: str, line: str, body: str) -> None:
-        """Run the cell behind a magic that only measures."""
+        """Run the cell behind a magic that only measures, or write it to a file."""
+        words = line.split()
+        if name == "writefile" and words:
+            Path(words[-1]).write_text(body, encoding="utf-8")
+        if name == "capture" and words and words[0].isidentifier():
+            self.notebook.space[words[0]] = _Silent(False)
         if name in ("time", "timeit", "capture", "prun"):
             exec(TransformerManager().transform_cell(body), self.notebook.space)
 
-    def run_line_magic(self, name: str, line: str, *inputs: Any, **settings: Any) -> None:
-        """Run the line behind a magic that only measures."""
-        if name in ("time", "prun"):
+    def run_line_magic(self, name: str, line: str, *inputs: Any, **settings: Any) -> Any:
+        """Run the line behind a magic that only measures; its value, if it has one."""
+        if name not in ("time", "prun"):
+            return _Silent(False)
+        try:
+            return eval(line, self.notebook.space)
+        except SyntaxError:
             exec(TransformerManager().transform_cell(line), self.notebook.space)
+            return None
 
 
 def display(*inputs: Any, **settings: Any) -> None:

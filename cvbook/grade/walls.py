@@ -1,16 +1,15 @@
 """What a student's notebook may not do to the machine and to other students.
 
 The kernel's walls come first (Linux): namespaces of its own for processes, users, mounts and the network, a file system
-in memory that is thrown away, Landlock for files, limits on memory. They hold whatever the code does in Python. An
-audit hook on top refuses early and says so in one sentence. Where the kernel has no such walls (`missing` says which),
-the hook is all there is, and it stops accidents and plain attempts only.
+in memory that is thrown away, Landlock for the contents of files, a filter of system calls, limits on memory. They hold
+whatever the code does in Python or below. An audit hook on top refuses early and says so in one sentence. Where the
+kernel has no such walls (`missing` says which), the hook is all there is: it stops accidents and plain attempts only.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
-import itertools
 import os
 import re
 import resource
@@ -24,10 +23,11 @@ from pathlib import Path
 from typing import Any
 
 import cvbook
+from cvbook.grade import system_calls
 
 __all__ = ["TOLD", "Walls", "apart", "confine", "end_with_parent", "limit_memory", "missing", "suspicious"]
 
-LARGEST_FILE = 50 * 2**20  # bytes
+LIMITS = {resource.RLIMIT_CORE: 0, resource.RLIMIT_FSIZE: 50 * 2**20, resource.RLIMIT_NOFILE: 256}
 SPACE = 256  # MB of files in all
 REFUSED = {
     "start other programs": (
@@ -49,18 +49,24 @@ WRITES = {
     "sqlite3.connect": 1,
 }  # fmt: skip
 READS = ("os.listdir", "os.scandir")
-SUSPICIOUS = re.compile(
-    r"\bctypes\b|\bprctl\b|\bsetsid\b|addaudithook|sys\.modules|cvbook\.grade|cvbook\.checks\.\w+\.|solutions\.json|"
-    r"os\._exit|os\.write\b|/proc/|/dev/shm|__code__|__closure__|cell_contents|"
-    r"\b(?:torch(?!\.backends)|np|numpy|builtins|verdict|cvbook)(?:\.\w+)+ *=(?!=)"  # a library is changed
+WORDS = (
+    "ctypes", "prctl", "setsid", "addaudithook", "sys.modules[", "cvbook.grade", "cvbook.checks.", "solutions.json",
+    "os._exit", "os.write(", "/proc/", "/dev/shm", "__code__", "__closure__", "cell_contents",
+)  # fmt: skip
+CHANGED = re.compile(
+    r"^[ \t]*((?:torch(?!\.backends)|np|numpy|builtins|verdict|cvbook)(?:\.\w+)+)[ \t]*=(?!=)", re.MULTILINE
 )
-NEWNS, NEWUSER, NEWPID, NEWNET = 0x20000, 0x10000000, 0x20000000, 0x40000000  # of unshare(2)
+NEWNS, NEWIPC, NEWUSER, NEWPID, NEWNET = 0x20000, 0x8000000, 0x10000000, 0x20000000, 0x40000000  # of unshare(2)
+SPACES = NEWPID | NEWNET | NEWNS | NEWIPC
 # of landlock(7); what each version of it added can be refused with that version only
 EXECUTE, WRITE_FILE, READ_FILE, READ_DIR, TRUNCATE, IOCTL = 1, 2, 4, 8, 1 << 14, 1 << 15
 RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15}  # version -> how many rights for files
 ALL_RIGHTS = 16
 FOR_A_FILE = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | IOCTL
-SYSTEM = ("/usr", "/lib", "/lib32", "/lib64", "/etc", "/sys/devices/system", "/proc/cpuinfo", "/proc/meminfo")
+SYSTEM = (
+    "/usr", "/lib", "/lib32", "/lib64", "/etc/ld.so.cache", "/etc/localtime", "/etc/timezone", "/etc/fonts",
+    "/etc/mime.types", "/sys/devices/system", "/proc/cpuinfo", "/proc/meminfo",
+)  # fmt: skip
 DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
 
 
@@ -91,11 +97,11 @@ def apart(folder: Path) -> list[str]:
         return ["processes", "network", "disk space"]
     library = ctypes.CDLL(None, use_errno=True)
     user, group = os.getuid(), os.getgid()
-    if library.unshare(NEWUSER | NEWPID | NEWNET | NEWNS) == 0:
+    if library.unshare(NEWUSER | SPACES) == 0:
         for name, text in (("setgroups", "deny"), ("uid_map", f"{user} {user} 1"), ("gid_map", f"{group} {group} 1")):
             with contextlib.suppress(OSError):
                 Path(f"/proc/self/{name}").write_text(text, encoding="ascii")
-    elif library.unshare(NEWPID | NEWNET | NEWNS):  # as root, where users cannot be separated
+    elif library.unshare(SPACES):  # as root, where users cannot be separated
         return ["processes", "network", "disk space"]
     private = library.mount(None, b"/", None, 0x44000, None)  # MS_REC | MS_PRIVATE
     size = f"size={SPACE}m,mode=700".encode()
@@ -113,7 +119,7 @@ def end_with_parent() -> None:
 def missing() -> list[str]:
     """The walls of the kernel that this system does not have, for a warning.
 
-    >>> set(missing()) <= {"processes", "network", "disk space", "files"}
+    >>> set(missing()) <= {"processes", "network", "disk space", "files", "system calls"}
     True
     """
     read, write = os.pipe()
@@ -125,7 +131,8 @@ def missing() -> list[str]:
         os.waitpid(child, 0)
     with os.fdopen(read) as answer:
         found = [name for name in answer.read().split(",") if name]
-    return found + ([] if _landlock_version() else ["files"])
+    found += [] if _landlock_version() else ["files"]
+    return found + ([] if system_calls.available() else ["system calls"])
 
 
 def confine(folder: Path, *, closed: Sequence[Path], memory: int) -> Walls:
@@ -138,13 +145,17 @@ def confine(folder: Path, *, closed: Sequence[Path], memory: int) -> Walls:
     """
     folder = folder.resolve()
     os.chdir(folder)
+    sys.path.insert(0, str(folder))  # as in Jupyter
     os.environ |= {"HOME": str(folder), "TMPDIR": str(folder)}
     tempfile.tempdir = str(folder)
-    for what, most in ((resource.RLIMIT_CORE, 0), (resource.RLIMIT_FSIZE, LARGEST_FILE)):
+    for what, most in LIMITS.items():
         resource.setrlimit(what, (most, most))
     limit_memory(memory)
+    own = _own_processes()
     if _landlock_version():
-        _landlock(folder, closed)
+        _landlock(folder, closed, (Path("/proc"),) if own else ())
+    if system_calls.available():
+        system_calls.refuse(processes=False)
     walls = Walls()
     sys.addaudithook(_hook(walls, str(folder), [str(path) for path in closed]))
     return walls
@@ -164,13 +175,20 @@ def _landlock_version() -> int:
     return max(0, int(ctypes.CDLL(None).syscall(444, None, 0, 1)))  # landlock_create_ruleset, LANDLOCK_..._VERSION
 
 
-def _landlock(folder: Path, closed: Sequence[Path]) -> None:
+def _own_processes() -> bool:
+    """Let /proc show the processes of this process's own namespace only, if it has one."""
+    if not sys.platform.startswith("linux") or os.getpid() != 1:
+        return False
+    return not ctypes.CDLL(None).mount(b"proc", b"/proc", b"proc", 0xE, None)  # MS_NOSUID | MS_NODEV | MS_NOEXEC
+
+
+def _landlock(folder: Path, closed: Sequence[Path], more: Sequence[Path]) -> None:
     """Write in ``folder`` only; read there, Python, its packages and the system's libraries; start nothing."""
     library, version = ctypes.CDLL(None, use_errno=True), _landlock_version()
     every = (1 << RIGHTS.get(version, ALL_RIGHTS)) - 1
     size = 8 if version < 4 else 16 if version < 6 else 24
     rules = library.syscall(444, struct.pack("QQQ", every, 3, 3)[:size], size, 0)  # files, TCP, signals and sockets
-    rights = dict.fromkeys(_readable(closed), READ_FILE | READ_DIR)
+    rights = dict.fromkeys((*_readable(closed), *more), READ_FILE | READ_DIR)
     rights |= {Path(path): READ_FILE | WRITE_FILE | IOCTL for path in DEVICES} | {folder: every & ~EXECUTE}
     for path, allowed in rights.items():
         with contextlib.suppress(OSError):
@@ -239,9 +257,10 @@ def _hook(walls: Walls, folder: str, closed: Sequence[str]) -> Callable[[str, tu
 
 
 def suspicious(sources: Sequence[str]) -> list[str]:
-    """Words in a notebook that no homework needs, for a teacher who wants to know which notebooks to read.
+    """What no homework needs, for a teacher who wants to know which notebooks to read.
 
-    >>> suspicious(["import ctypes\\nimport math", "f = cvbook.grade.walls"])
-    ['ctypes', 'cvbook.grade']
+    >>> suspicious(["import ctypes\\nimport math", "f = cvbook.grade.walls", "torch.allclose = print"])
+    ['uses ctypes', 'uses cvbook.grade', 'changes torch.allclose']
     """
-    return list(dict.fromkeys(itertools.chain.from_iterable(SUSPICIOUS.findall(source) for source in sources)))
+    found = [f"uses {word}" for source in sources for word in WORDS if word in source]
+    return list(dict.fromkeys(found + [f"changes {name}" for source in sources for name in CHANGED.findall(source)]))

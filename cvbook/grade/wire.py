@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cvbook.grade.arrays import DTYPES, NUMBERS, array_tree, from_tree, tensor_tree
+from cvbook.grade.arrays import DTYPES, NUMBERS, array_tree, as_array, from_tree, tensor_tree
 from cvbook.grade.messages import Broken, Ended, Tree, exception, receive, send, told
 from cvbook.neuron.autograd import Value
 
@@ -177,6 +177,8 @@ class Wire:
             with contextlib.suppress(Exception):  # what pickle cannot send: a function of a notebook, for example
                 data = pickle.dumps(value)
                 return ["new", scope.add(value), "pickle", data]
+        if not callable(value) and (numbers := as_array(value)) is not None:
+            return ["new", scope.add(value), *array_tree(numbers)]
         return self._stays(value, scope)
 
     def _stays(self, value: Any, scope: _Scope) -> Tree:
@@ -235,8 +237,8 @@ class Wire:
                 self.their_numbers[id(found)] = number
             return self.theirs[number]
         plain: dict[str, Callable[..., Any]] = {
-            "...": lambda: ..., "complex": complex, "data": bytes, "range": range, "dtype": DTYPES.__getitem__,
-            "scalar": lambda dtype, data: from_tree("array", dtype, [], data)[()],
+            "...": lambda: ..., "complex": complex, "range": range, "dtype": DTYPES.__getitem__,
+            "data": lambda data: b"" + data, "scalar": lambda dtype, data: from_tree("array", dtype, [], data)[()],
         }  # fmt: skip
         return plain[kind](*rest)
 
@@ -246,7 +248,11 @@ class Wire:
             scope.add(found, place)
             self._assign(found, [kind, *state], scope)
             return found
-        found = pickle.loads(state[0]) if kind == "pickle" and self.trusts else from_tree(kind, *state)
+        if kind == "pickle" and self.trusts:
+            found = pickle.loads(state[0])
+            found = found.to(torch.get_default_device()) if isinstance(found, nn.Module) else found
+        else:
+            found = from_tree(kind, *state)
         scope.add(found, place)
         return found
 

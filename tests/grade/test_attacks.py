@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -96,6 +97,11 @@ OBJECTS = {
         "from cvbook.checks import verdict\n"
         "def double(x):\n    raise verdict.Verdict('a', 'passed', 'b') if False else verdict.NotAttempted('passed')\n"
     ),
+    "a module, whose rules hold as well": (
+        "import torch\nclass Double(torch.nn.Module):\n"
+        "    def forward(self, x):\n        return torch.zeros(5)\n"
+        "double = Double()\n"
+    ),
     "a number of odd class": "class Odd(int):\n    __eq__ = lambda *a: True\n    __hash__ = int.__hash__\ndef double(x):\n    return Odd(1)\n",  # noqa: E501
     "an endless list": "def double(x):\n    a = []\n    a.append(a)\n    return a\n",
     "a list too deep": "def double(x):\n    a = []\n    for _ in range(10**5):\n        a = [a]\n    return a\n",
@@ -135,6 +141,20 @@ REACH = {
         "import ctypes, time\nlibrary = ctypes.CDLL(None)\nif library.fork() == 0:\n"
         "    library.setsid()\n    library.prctl(1, 0)\n    library.prctl(15, b'stays-{name}')\n    time.sleep(300)"
     ),
+    "fills memory without a process": (
+        "import os\nfd = os.memfd_create('x')\nfor _ in range(100):\n    os.write(fd, bytes(2**20))\n"
+        "open('{file}', 'w')"
+    ),
+    "memory that stays": (
+        "import ctypes\nif ctypes.CDLL(None).shmget(0x51ca7e, 4096, 0o1666) >= 0:\n    open('{program}', 'w')"
+    ),
+    "a socket in a folder": (
+        "import ctypes, struct\nlibrary = ctypes.CDLL(None)\nfd = library.socket(1, 1, 0)\n"
+        "address = struct.pack('H', 1) + b'{socket}' + b'\\0'\n"
+        "library.connect(fd, address, len(address)) or library.write(fd, b'reached', 7)"
+    ),
+    "rights": "import ctypes\nctypes.CDLL(None).chmod(b'{file}', 0o777)\nctypes.CDLL(None).chmod(b'{folder}', 0)",
+    "times": "import os\nos.utime(os.open('{file}', os.O_RDONLY), (0, 0))",
     "fills the disk": (
         "for number in range(100):\n    with open(str(number), 'wb') as file:\n        file.write(bytes(40 * 2**20))"
     ),
@@ -144,7 +164,12 @@ READS = {
     "torch.from_file": "bytes(torch.from_file('{secret}', size=4, dtype=torch.uint8).tolist()).decode()",
     "by a descriptor": "os.read(os.open('secret', os.O_RDONLY, dir_fd=os.open('{folder}', os.O_PATH)), 4).decode()",
     "realpath": "[setattr(os.path, 'realpath', lambda *a: '/'), open('{secret}').read()][-1]",
-    "memory of the grader": "open('/proc/%d/environ' % os.getppid()).read()",
+    "environment of others": (
+        "next(text for p in os.listdir('/proc') if p.isdigit() "
+        "for text in [open(f'/proc/{p}/environ').read()] if 'SECRET' in text)"
+    ),
+    "names of others": "os.listdir('{folder}')",
+    "users": "open('/etc/passwd').read()",
     "its environment": "os.environ['CVBOOK_TEST_SECRET']",
     "tests in memory": (
         "next(o for o in __import__('gc').get_objects() if isinstance(o, dict) and 'BEGIN ' 'HIDDEN' in str(o))"
@@ -162,8 +187,16 @@ def attacked(tmp_path_factory: pytest.TempPathFactory, grade: Callable[..., Any]
     out = tmp_path_factory.mktemp("out")
     (victim / "file").write_text("keep", encoding="utf-8")
     (out / "secret").write_text("open", encoding="utf-8")  # the grader's folder is closed
-    places = {"{folder}": str(victim), "{file}": f"{victim}/file", "{program}": f"{victim}/program",
-              "{name}": victim.name, "{pids}": str([os.getpid(), os.getppid()])}  # fmt: skip
+    (victim / "file").chmod(0o600)
+    before = (victim / "file").stat()
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(str(victim.parent / "listening"))
+    listening.listen()
+    listening.settimeout(0.1)
+    places = {
+        "{socket}": str(victim.parent / "listening"), "{folder}": str(victim), "{file}": f"{victim}/file",
+        "{program}": f"{victim}/program", "{name}": victim.name, "{pids}": str([os.getpid(), os.getppid()]),
+    }  # fmt: skip
 
     def saved(name: str, content: Any) -> None:
         text = json.dumps(content)
@@ -191,6 +224,12 @@ def attacked(tmp_path_factory: pytest.TempPathFactory, grade: Callable[..., Any]
         found = grade(folder, out, "--seconds", "8")
     finally:
         del os.environ["CVBOOK_TEST_SECRET"]
+    after = (victim / "file").stat()
+    assert (after.st_mode, after.st_mtime) == (before.st_mode, before.st_mtime)
+    with listening, pytest.raises(TimeoutError):
+        listening.accept()
+    shared = Path("/proc/sysvipc/shm")
+    assert not shared.exists() or str(0x51CA7E) not in shared.read_text(encoding="ascii")
     return found, victim
 
 

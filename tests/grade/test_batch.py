@@ -89,6 +89,7 @@ def test_private_tests_replace_and_add(tmp_path: Path, grade: Callable[..., Any]
         (["--private", "nowhere"], "expected private tests"),
         (["--workers", "0"], "expected a positive number for --workers"),
         (["--memory", "-1"], "expected a positive number for --memory"),
+        (["--memory", "nan"], "expected a positive number for --memory"),
     ],
 )
 def test_a_wrong_command_gets_one_sentence(
@@ -139,7 +140,7 @@ def test_all_seconds_count_while_cells_run(tmp_path: Path, grade: Callable[..., 
 def test_what_notebooks_do_is_possible(tmp_path: Path, grade: Callable[..., Any]) -> None:
     cells = [
         "files = !ls\nn = len(files)\n%time total_time = 1",
-        "import asyncio\nawait asyncio.sleep(0)\nlater = 2",
+        "import asyncio, os, sys\nawait asyncio.sleep(0)\nlater = 2",
         "from google.colab import drive, files as uploads\ndrive.mount('/content/drive')",
         "import pickle\nclass Own:\n    pass\nassert type(pickle.loads(pickle.dumps(Own()))) is Own",
         "import matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.title('x')\nplt.savefig('figure.png')\nplt.show()",
@@ -147,6 +148,13 @@ def test_what_notebooks_do_is_possible(tmp_path: Path, grade: Callable[..., Any]
         "with open('notes.txt', 'w') as file:\n    file.write('x')\nassert open('notes.txt').read() == 'x'",
         "%%time\nn + later + total_time",
         "torch.set_default_dtype(torch.float64)\ntorch.backends.cudnn.benchmark = True",
+        "torch.set_num_threads(2)\ntorch.conv2d(torch.ones(8, 8, 64, 64), torch.ones(8, 8, 3, 3))",
+        "%%writefile own.py\nfive = 5",
+        "from own import five\nten = %time 2 * five\nassert ten == 10",
+        "%%capture output\nprint(1)",
+        "output.show()\nbest = %timeit -o 1 + 1\nbest.average",
+        "import shutil\nshutil.copy2('notes.txt', 'copy.txt')\nassert os.path.exists('copy.txt')",
+        "x: torch.Tensor = torch.ones(1)\nprint(f'{torch.pi=}', 'google.colab' in sys.modules)",
     ]
     saved(tmp_path / "in" / "ann.ipynb", notebook(cell(IMPORTS), *map(cell, cells), *whole()["cells"][1:]))
     found = grade(tmp_path / "in", tmp_path / "out")
@@ -192,3 +200,37 @@ def _of_session(session: int) -> list[int]:
             if int(stat[3]) == session and stat[0] != "Z":
                 found.append(int(folder.name))
     return found
+
+
+def test_what_is_slow_to_read_stops_nobody(tmp_path: Path, grade: Callable[..., Any]) -> None:
+    saved(tmp_path / "in" / "ann.ipynb", whole())
+    saved(tmp_path / "in" / "long.ipynb", whole(first="np." * 200_000 + "\n" * 200_000))
+    (tmp_path / "in" / "large.ipynb").write_text("{" + '"cells": [' + "[]," * 2_000_000 + "[]]}", encoding="utf-8")
+    with (tmp_path / "in" / "hole.ipynb").open("wb") as file:
+        file.truncate(30 * 2**30)
+    (tmp_path / "out" / "results").mkdir(parents=True)
+    started = time.monotonic()
+    found = grade(tmp_path / "in", tmp_path / "out")
+    assert time.monotonic() - started < 120
+    assert found.rows["ann"]["points"] == found.rows["long"]["points"] == "5"
+    assert "no notebook" in found.rows["large"]["problem"]
+    assert "more than the" in found.rows["hole"]["problem"]
+
+
+def test_a_folder_for_results_among_the_submissions(tmp_path: Path, grade: Callable[..., Any]) -> None:
+    saved(tmp_path / "ann.ipynb", whole())
+    for _ in range(2):
+        assert list(grade(tmp_path, tmp_path / "grades").rows) == ["ann"]
+    (stored,) = (tmp_path / "grades" / "results").iterdir()
+    stored.write_text("", encoding="utf-8")  # a full disk
+    assert grade(tmp_path, tmp_path / "grades").rows["ann"]["points"] == "5"
+
+
+def test_results_that_cannot_be_written_get_one_sentence(
+    tmp_path: Path, source: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    saved(tmp_path / "in" / "ann.ipynb", whole())
+    (tmp_path / "out").write_text("a file", encoding="utf-8")
+    with pytest.raises(SystemExit):
+        main([str(tmp_path / "in"), "--assignment", NAME, "--source", str(source), "--out", str(tmp_path / "out")])
+    assert str(tmp_path / "out") in capsys.readouterr().err.splitlines()[-1]

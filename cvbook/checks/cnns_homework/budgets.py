@@ -66,7 +66,7 @@ def _networks(seed: int) -> list[Case]:
     """Random chains: rectangles, strides, dilation, groups, with and without biases; with and without a head."""
     g, cases = torch.Generator().manual_seed(seed), []
     for with_head in (False, True, True, False):
-        C, H, W = 2 * draw(g, 1, 3), draw(g, 15, 20), draw(g, 21, 27)
+        C, H, W = 2 * draw(g, 1, 3), draw(g, 15, 20), 2 * draw(g, 11, 13)  # the stride leaves a column over
         wide, groups = 4 * draw(g, 1, 3), 2
         layers: list[nn.Module] = [
             nn.Conv2d(C, wide, (3, 5), stride=(1, 2), padding=(2, 1), bias=draw(g, 0, 1) == 1),
@@ -97,12 +97,21 @@ def _asked(answer: Callable[..., Any], cases: Sequence[Case], which: int) -> lis
 
 
 def _words(case: Case) -> str:
-    kinds = [
-        f"MaxPool2d({layer.kernel_size}, {layer.stride})" if isinstance(layer, nn.MaxPool2d) else type(layer).__name__
-        for layer in case[0]
-        if _costs(layer) or isinstance(layer, nn.MaxPool2d)
-    ]
-    return f"{' + '.join(kinds)} on images {case[1]}"
+    return f"{', '.join(filter(None, map(_shown, case[0])))} on images {case[1]}"
+
+
+def _shown(layer: Any) -> str:
+    """A layer that can be built again from this."""
+    bias = "" if getattr(layer, "bias", None) is not None else ", bias=False"
+    if isinstance(layer, nn.Linear):
+        return f"Linear({layer.in_features}, {layer.out_features}{bias})"
+    if isinstance(layer, nn.MaxPool2d):
+        return f"MaxPool2d({layer.kernel_size}, {layer.stride})"
+    if not isinstance(layer, nn.Conv2d):
+        return ""
+    usual = {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1), "groups": 1}
+    more = "".join(f", {k}={getattr(layer, k)}" for k, v in usual.items() if getattr(layer, k) != v)
+    return f"Conv2d({layer.in_channels}, {layer.out_channels}, {layer.kernel_size}{more}{bias})"
 
 
 def _costs(layer: nn.Module) -> bool:
@@ -176,6 +185,11 @@ def multiply_adds(answer: Callable[..., Any], *, seed: int = 0) -> str:
         "pooling halves the map; it is left out": _counted(pool=False),
         "pooling steps by its stride, which may differ from its kernel": _counted(step="kernel_size"),
         "where a window of pooling does not fit, it is left out: round down": _counted(up=1),
+        "the last window of pooling must fit: (H - kernel) // stride + 1": _counted(plain=True),
+        "where a kernel does not fit, it is left out: round down": _counted(ceil=True),
+        "padding is on both sides: it counts twice": _counted(sides=1),
+        "the kernel is taken for a square; read both numbers of kernel_size": _counted(kernel=_square),
+        "a linear layer runs once, not for each pixel": _counted(each=True),
         "the linear layers are missing": _counted(linear=False),
         "these are the weights alone; a kernel runs once for each pixel that comes out": _counted(pixels=False),
     }
@@ -213,6 +227,11 @@ def _counted(
     pool: bool = True,
     step: str = "stride",
     up: int = 0,
+    plain: bool = False,
+    ceil: bool = False,
+    sides: int = 2,
+    kernel: Callable[[Any], int] = lambda layer: layer.weight.numel(),
+    each: bool = False,
     linear: bool = True,
     pixels: bool = True,
 ) -> Callable[[Sequence[nn.Module], Shape], int]:
@@ -221,7 +240,7 @@ def _counted(
     def size(layer: Any, n: int, axis: int) -> int:
         p, d, s = (layer.padding[axis] * padding, layer.dilation[axis] if dilation else 1,
                    layer.stride[axis] if stride else 1)  # fmt: skip
-        return (n + 2 * p - d * (layer.kernel_size[axis] - 1) - 1) // s + 1
+        return (n + sides * p - d * (layer.kernel_size[axis] - 1) - 1 + (s - 1) * ceil) // s + 1
 
     def count(layers: Sequence[nn.Module], shape: Shape) -> int:
         H, W, total = *shape[1:], 0
@@ -229,15 +248,15 @@ def _counted(
             if isinstance(layer, nn.Conv2d):
                 before = H * W
                 H, W = size(layer, H, axes[0]), size(layer, W, axes[1])
-                per_pixel = layer.weight.numel() * (layer.groups if ungrouped else 1) + _bias(layer) * bias
+                per_pixel = kernel(layer) * (layer.groups if ungrouped else 1) + _bias(layer) * bias
                 where = before if not output else H * H if square else H * W
                 total += per_pixel * (where if pixels else 1)
             elif isinstance(layer, nn.MaxPool2d) and pool:
                 k, s = layer.kernel_size, getattr(layer, step)
                 assert isinstance(k, int)
-                H, W = ((n - k + up * (s - 1)) // s + 1 for n in (H, W))
+                H, W = ((n - (s if plain else k) + up * (s - 1)) // s + 1 for n in (H, W))
             elif isinstance(layer, nn.Linear):
-                total += (layer.weight.numel() + _bias(layer) * bias) * linear
+                total += (layer.weight.numel() + _bias(layer) * bias) * linear * (H * W if each else 1)
             total += _bias(layer) * biases if _costs(layer) else 0
         return factor * total
 
