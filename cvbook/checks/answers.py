@@ -13,7 +13,18 @@ from torch import Tensor, nn
 from cvbook.checks.by_hand import by_formula
 from cvbook.checks.verdict import Wrong
 
-__all__ = ["Mistakes", "called", "close", "derived", "number", "parts", "random_statistics", "tensor", "unchanged"]
+__all__ = [
+    "Mistakes",
+    "called",
+    "close",
+    "derived",
+    "explained",
+    "number",
+    "parts",
+    "random_statistics",
+    "tensor",
+    "unchanged",
+]
 
 Mistakes = dict[str, Callable[[], object]]
 Module = TypeVar("Module", bound=nn.Module)
@@ -34,6 +45,26 @@ def called(answer: Callable[..., Any], **arguments: Any) -> Any:
     if got is None or got is ...:
         raise NotImplementedError
     return got
+
+
+def explained(answer: Callable[..., Any], sentences: Mapping[str, str]) -> Callable[..., Any]:
+    """The same function; of exceptions of libraries that a known mistake raises, the mistake is named.
+
+    Args:
+        answer: the reader's function.
+        sentences: a part of the exception's text -> the mistake.
+    """
+
+    def call(*arguments: Any) -> Any:
+        try:
+            return answer(*arguments)
+        except Exception as error:
+            for part, sentence in sentences.items():
+                if part in str(error) and not isinstance(error, Wrong):
+                    raise Wrong(f"your code stopped with {type(error).__name__}: {sentence}") from None
+            raise
+
+    return call
 
 
 def derived(answer: Callable[..., Any], **arguments: Any) -> Any:

@@ -92,11 +92,26 @@ def serve_calls(to: socket.socket, space: dict[str, Any], walls: Walls | None = 
 
 
 class _Student(Wire):
-    def prepare(self, target: Any, rules: list[list[str]]) -> Any:
+    def prepare(self, target: Any, method: str, rules: list[list[str]]) -> Any:
         """Rules such as "by hand" hold here, where the function runs."""
+        target = _part(target, method)
         for rule in rules:
             target = ruled(target, *rule)
         return target
+
+
+def _part(value: Any, method: str) -> Any:
+    """What is called: the value, a method, or for ".name" what looks up an attribute; iterators are read to the end."""
+    if not method:
+        return value
+    if method.startswith("."):
+        return lambda: getattr(value, method[1:])
+
+    def call(*inputs: Any, **settings: Any) -> Any:
+        found = getattr(value, method)(*inputs, **settings)
+        return list(found) if isinstance(found, types.GeneratorType) else found
+
+    return call
 
 
 class _Notebook:

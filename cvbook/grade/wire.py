@@ -96,10 +96,7 @@ class Wire:
         number, method, inputs_tree, settings_tree, rules = message
         scope, target = _Scope(), self.mine[number]
         inputs, settings = self.decode(inputs_tree, scope), self.decode(settings_tree, scope)
-        if self.trusts:
-            target = self.prepare(_part(target, method), rules)
-        elif method or rules or not callable(target):
-            raise Broken
+        target = self.prepare(target, method, rules)
         before = self._states(scope, len(scope.objects)) if self.trusts and not method else []
         try:
             reply = ["value", self.encode(target(*inputs, **settings), scope)]
@@ -118,8 +115,10 @@ class Wire:
         except (TypeError, ValueError, RecursionError):
             send(self.to, ["raised", *told(ValueError("the result cannot be read")), []])
 
-    def prepare(self, target: Any, rules: list[list[str]]) -> Any:
-        """What is called in place of ``target`` under these rules."""
+    def prepare(self, target: Any, method: str, rules: list[list[str]]) -> Any:
+        """What is called in place of ``target``, for a method of it and under rules."""
+        if method or rules or not callable(target):
+            raise Broken
         return target
 
     def foreign(self, kind: str, number: int, details: list[Any]) -> Any:
@@ -248,11 +247,9 @@ class Wire:
             scope.add(found, place)
             self._assign(found, [kind, *state], scope)
             return found
-        if kind == "pickle" and self.trusts:
-            found = pickle.loads(state[0])
-            found = found.to(torch.get_default_device()) if isinstance(found, nn.Module) else found
-        else:
-            found = from_tree(kind, *state)
+        found = pickle.loads(state[0]) if kind == "pickle" and self.trusts else from_tree(kind, *state)
+        if isinstance(found, nn.Module):
+            found.to(torch.get_default_device())
         scope.add(found, place)
         return found
 
@@ -279,20 +276,6 @@ class Wire:
                     own[name].data = from_tree("tensor", *numbers)
         else:
             raise TypeError(kind)
-
-
-def _part(value: Any, method: str) -> Any:
-    """What is called: the value, a method, or for ".name" what looks up an attribute; iterators are read to the end."""
-    if not method:
-        return value
-    if method.startswith("."):
-        return lambda: getattr(value, method[1:])
-
-    def call(*inputs: Any, **settings: Any) -> Any:
-        found = getattr(value, method)(*inputs, **settings)
-        return list(found) if isinstance(found, types.GeneratorType) else found
-
-    return call
 
 
 def _copied(value: Any) -> bool:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from cvbook.checks.answers import called, number, parts
+from cvbook.checks.answers import called, explained, number, parts
 from cvbook.checks.verdict import Wrong, exercise
 
 __all__ = ["draw", "exactly", "multiply_adds", "parameters", "whole"]
@@ -83,13 +83,16 @@ def _networks(seed: int) -> list[Case]:
     return cases
 
 
+BIASES = {"'NoneType' object has no attribute": "a layer without biases has bias None; count 0 for it"}
+
+
 def _asked(answer: Callable[..., Any], cases: Sequence[Case], which: int) -> list[int]:
     """Number ``which`` of the answers to all cases; the layers are handed over as copies."""
     names = ("the parameters", "the multiply-adds")
     found = []
     for layers, shape in cases:
         given = copy.deepcopy(layers)
-        got = called(lambda s, given=given: answer(given, s), shape=shape)
+        got = called(lambda s, given=given: explained(answer, BIASES)(given, s), shape=shape)
         if [type(layer) for layer in given] != [type(layer) for layer in layers]:
             raise Wrong("your function changes the list of layers in place; work on a copy")
         found.append(whole(parts(got, "(parameters, multiply_adds)")[which], names[which]))

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.squeezenet import Fire
 
-from cvbook.checks.answers import Mistakes, called, tensor
+from cvbook.checks.answers import Mistakes, called, explained, tensor
 from cvbook.checks.cnns_homework.budgets import draw, exactly, whole
-from cvbook.checks.verdict import Wrong, equal, exercise
+from cvbook.checks.verdict import equal, exercise
 
 __all__ = ["fire", "fire_parameters"]
 
@@ -34,14 +34,7 @@ def fire(answer: Callable[..., Any], *, seed: int = 0) -> str:
         x = torch.randn(2, c, 5 + draw(g, 0, 3), 7, generator=g)
         with torch.no_grad():
             right = module(x.clone())
-        try:
-            got = called(answer, x=x, squeeze=layers[0], one=layers[1], three=layers[2])
-        except RuntimeError as error:
-            if "Sizes of tensors must match" in str(error):
-                raise Wrong(
-                    "the branches have different sizes: pad the 3x3 convolution by 1, and join along axis 1"
-                ) from None
-            raise
+        got = called(explained(answer, SHAPES), x=x, squeeze=layers[0], one=layers[1], three=layers[2])
         what = f"{c} channels, squeezed to {s}, expanded to {e1} + {e3}"
         equal(tensor(got, what), right, mistakes=_fire_mistakes(x, *layers), what=what)
     return "right: equal to torchvision's module"
@@ -82,6 +75,16 @@ def _fire_mistakes(x: Tensor, squeeze: Layer, one: Layer, three: Layer) -> Mista
 
 
 Widths = tuple[int, int, int, int]
+
+
+SHAPES = {
+    "Sizes of tensors must match": (
+        "the branches have different sizes: pad the 3x3 convolution by 1, and join along axis 1"
+    ),
+    "Given groups=1, weight of size": (
+        "a convolution gets channels that it was not made for; both branches read the squeezed channels"
+    ),
+}
 
 
 @exercise("Exercise 2, its parameters")

@@ -144,7 +144,7 @@ def correlate_bias(answer: Callable[..., Tensor], *, seed: int = 0) -> str:
             lambda: (plain + add).cumsum(0)
         ),
     }
-    got = _stacked(by_hand(answer, "F.conv2d")(x, weight, bias))
+    got = _stacked(by_hand(answer, "F.conv2d")(x.clone(), weight.clone(), bias.clone()))
     equal(got, plain + add, mistakes=mistakes, what="3 input channels, 4 output channels and a bias")
     return "right, added once to each output channel"
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from cvbook.checks.answers import explained
 from cvbook.checks.verdict import Wrong, exercise
 
 __all__ = [
@@ -204,7 +205,10 @@ def receptive_field_dilated(answer: Callable[..., tuple[int, int]], *, seed: int
 @exercise("Exercise 5, branches")
 def receptive_field_branches(answer: Callable[..., tuple[int, int]], *, seed: int = 0) -> str:
     """The same function with stacks that fork: a list of branches counts as its largest one."""
-    _fields(answer, seed, dilations=2, branches=True)
+    forks = dict.fromkeys(
+        ("'list'", "not iterable"), "an entry may be a fork, which is a list of branches, not a triple"
+    )
+    _fields(explained(answer, forks), seed, dilations=2, branches=True)
     return "right, the largest branch counts"
 
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cvbook.checks.answers import Mistakes, called, tensor
+from cvbook.checks.answers import Mistakes, called, explained, tensor
 from cvbook.checks.verdict import Wrong, equal, exercise
 
 __all__ = ["layer", "network"]
@@ -72,9 +72,15 @@ def network(answer: Callable[..., Any], *, seed: int = 0) -> str:
         x = _random(g, 6, widths[0])
         arrays = [(W.numpy(), b.numpy()) for W, b in layers]
         what = f"a network of the widths {list(widths)}"
-        got = tensor(called(answer, x=x.numpy(), layers=arrays), what)
+        got = tensor(called(explained(answer, CHAINED), x=x.numpy(), layers=arrays), what)
         equal(got, _run(x, layers), mistakes=_network_mistakes(x, layers), what=what)
     return "right: scores of either sign come out"
+
+
+CHAINED = dict.fromkeys(
+    ("core dimension", "not aligned", "must match the size of tensor", "cannot be multiplied", "be broadcast together"),
+    "the shapes of two layers do not fit; each takes what the layer before it returns, in the order of the list",
+)
 
 
 def _network_mistakes(x: Tensor, layers: list[tuple[Tensor, Tensor]]) -> Mistakes:

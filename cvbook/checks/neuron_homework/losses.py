@@ -9,12 +9,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cvbook.checks.answers import called, derived, tensor
+from cvbook.checks.answers import called, derived, explained, tensor
 from cvbook.checks.by_hand import by_hand
 from cvbook.checks.verdict import Wrong, equal, exercise
 
 __all__ = ["cross_entropy", "cross_entropy_gradient", "masked_softmax", "masked_softmax_far", "squared_gradient"]
 
+AXES = {
+    "must match the size of tensor": (
+        "a sum or maximum along dim has lost that axis; keep it with length 1: keepdim=True"
+    )
+}
 LOW = (-100.0, -1e3, -1e4)  # what stands for "minus infinity" in wrong answers
 FORBIDDEN = ("torch.softmax", "torch.logsumexp")
 
@@ -41,7 +46,7 @@ def masked_softmax(answer: Callable[..., Any], *, seed: int = 0) -> str:
             "this is the logarithm of the shares": right.log(),
         }
         what = f"scores of the shape {shape} and dim={dim}"
-        got = called(by_hand(answer, *FORBIDDEN), z=z, mask=mask, dim=dim)
+        got = called(explained(by_hand(answer, *FORBIDDEN), AXES), z=z, mask=mask, dim=dim)
         equal(tensor(got, what), right, mistakes=mistakes, what=what)
     return "right, along every axis"
 
@@ -56,7 +61,7 @@ def masked_softmax_far(answer: Callable[..., Any], *, seed: int = 0) -> str:
     loud, absent, one = z.clone(), z.clone(), z.clone()
     loud[:, 1], absent[:, 1], one[1, 0] = 1e4, -torch.inf, 1e4
     cases = (
-        (z, "a plain case"),
+        (z, "scores of usual size; see to the first check"),
         (z + 1e4, "all scores near 10 000: exp overflows; subtract the largest score first"),
         (z + rows, "one row 10 000 below the others: it needs its own largest score, not that of the whole tensor"),
         (one, "one score of 10 000 beside small ones: subtract the largest score, not the mean or the smallest"),
@@ -119,6 +124,9 @@ def cross_entropy(answer: Callable[..., Any], *, seed: int = 0) -> str:
             ),
             "the labels are ignored: this is the share of the highest score": -p.amax(1).log().mean(),
             "this is the logarithm to base 2; the loss takes the natural one": right / torch.tensor(2.0).log(),
+            "the largest score is subtracted before the sum, but not added again": (
+                right - z.amax(1).double().mean()
+            ),
             "the sum of exponentials is missing: the loss is not just the score": (
                 -z[torch.arange(B), labels].mean()
             ),
@@ -199,6 +207,8 @@ def squared_gradient(answer: Callable[..., Any], *, seed: int = 0) -> str:
             "this divides by the number of classes as well": right / K,
             "only the first term is there: p d, without the part that all scores share": p * d / B,
             "the shared part is averaged; it is the sum over k of p_k d_k": p * (d - (p * d).mean(1, keepdim=True)) / B,
+            "the shared part has the wrong sign: it is subtracted": p * (d + (p * d).sum(1, keepdim=True)) / B,
+            "the share in front of the bracket is missing": (d - (p * d).sum(1, keepdim=True)) / B,
             "the shared part lacks the shares: it is the sum of p_k d_k, not of d_k": (
                 p * (d - d.sum(1, keepdim=True)) / B
             ),

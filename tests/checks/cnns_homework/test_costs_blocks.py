@@ -41,17 +41,20 @@ def bill(per_layer: Callable[[Any], int] | None = None, **wrong: Any) -> Callabl
                 if axes := wrong.get("axes"):
                     k, s, p, d = ([pair[axis] for axis in axes] for pair in (k, s, p, d))
                 H, W = (
-                    (n + 2 * b - e * (a - 1) - 1) // c + 1 for n, a, b, c, e in zip((H, W), k, p, s, d, strict=True)
+                    (n + wrong.get("sides", 2) * b - e * (a - 1) - 1 + wrong.get("ceil", 0) * (c - 1)) // c + 1
+                    for n, a, b, c, e in zip((H, W), k, p, s, d, strict=True)
                 )
-                weights = math.prod(layer.kernel_size) * layer.out_channels * layer.in_channels
+                area = layer.kernel_size[0] ** 2 if wrong.get("square") else math.prod(layer.kernel_size)
+                weights = area * layer.out_channels * layer.in_channels
                 weights = weights // layer.groups if wrong.get("groups", True) else weights
                 total += weights * (H * W if wrong.get("output", True) else before)
                 total += layer.out_channels * H * W if wrong.get("bias") and layer.bias is not None else 0
             elif isinstance(layer, nn.MaxPool2d):
                 s = layer.kernel_size if wrong.get("apart") else layer.stride
-                H, W = ((n - layer.kernel_size + wrong.get("up", 0) * (s - 1)) // s + 1 for n in (H, W))
+                k = s if wrong.get("plain") else layer.kernel_size
+                H, W = ((n - k + wrong.get("up", 0) * (s - 1)) // s + 1 for n in (H, W))
             elif isinstance(layer, nn.Linear) and wrong.get("linear", True):
-                total += layer.weight.numel() + (
+                total += layer.weight.numel() * (H * W if wrong.get("each") else 1) + (
                     len(layer.weight) if wrong.get("bias") and layer.bias is not None else 0
                 )
         total += wrong.get("biases", 0) * sum(len(m.bias) for m in weighted(layers) if m.bias is not None)
@@ -195,6 +198,17 @@ MISTAKES: list[tuple[str, Any, str]] = [
     ),
     ("fire", burn(lambda s, a, b, p, q: torch.cat([b, a], 1).relu()), "wrong order"),
     ("fire", burn(lambda s, a, b, p, q: a.relu()), "1x1 alone"),
+    ("fire", burn(lambda s, a, b, p, q: F.conv2d(a, *q, padding=1).relu()), "read the squeezed channels"),
+    (
+        "parameters",
+        lambda layers, shape: (sum(m.weight.numel() + m.bias.numel() for m in weighted(layers)), 1),
+        "has bias None",
+    ),
+    ("multiply_adds", bill(sides=1), "it counts twice"),
+    ("multiply_adds", bill(ceil=1), "a kernel does not fit"),
+    ("multiply_adds", bill(plain=True), "last window of pooling must fit"),
+    ("multiply_adds", bill(square=True), "is taken for a square; read both"),
+    ("multiply_adds", bill(each=True), "not for each pixel"),
     ("fire", burn(lambda s, a, b, p, q: torch.cat([a[..., 1:-1, 1:-1], b[..., 1:-1, 1:-1]], 1).relu()), "not padded"),
     ("fire", burn(lambda s, a, b, p, q: (a[:, :1] + b[:, :1]).relu()), "expected shape"),
     ("fire_parameters", lambda c, s, a, b: c * s + s * a + 9 * s * b, "biases are missing"),

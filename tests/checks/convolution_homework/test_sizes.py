@@ -82,6 +82,11 @@ MISTAKES: list[tuple[str, Any, str]] = [
     ),
     ("receptive_field", lambda layers: field(layers, "")[0], "expected (7, 2), got 7"),
     ("receptive_field_branches", lambda layers: field(layers, "sum"), "the branches are added"),
+    (
+        "receptive_field_branches",
+        lambda layers: (1 + sum(k - 1 for k, s, d in layers), 1),
+        "which is a list of branches",
+    ),
     ("receptive_field_branches", lambda layers: field(layers, "first"), "only the first branch"),
     ("receptive_field_branches", lambda layers: field(layers, "min"), "smallest branch"),
     ("receptive_field_branches", lambda layers: field(layers, "last branch"), "only the last branch"),

@@ -56,9 +56,23 @@ def one_of_all(z: Any, y: Any) -> Any:
     return p / len(z)
 
 
+def bracket(z: Any, y: Any, sign: int) -> Any:
+    d = softmax(z, 1) - hot(z, y)
+    return (d + sign * (softmax(z, 1) * d).sum(1, keepdim=True)) / len(z)
+
+
 # check, answer, part of the message that names the mistake
 MISTAKES: list[tuple[str, Any, str]] = [
     ("layer", lambda x, W, b: relu(x @ W.T), "bias is missing"),
+    ("network", lambda x, layers: [relu(x @ W.T + b) for W, b in layers][-1], "takes what the layer before it returns"),
+    ("masked_softmax", lambda z, m, dim: z.exp() * m / (z.exp() * m).sum(dim), "keepdim=True"),
+    (
+        "cross_entropy",
+        lambda z, y: ((z - z.amax(1, keepdim=True)).exp().sum(1).log() - z[range(len(z)), y]).mean(),
+        "not added again",
+    ),
+    ("squared_gradient", lambda z, y: bracket(z, y, 1) * softmax(z, 1), "has the wrong sign"),
+    ("squared_gradient", lambda z, y: bracket(z, y, -1), "in front of the bracket is missing"),
     ("layer", lambda x, W, b: relu(x @ W.T) + b, "activation comes before the bias"),
     ("layer", lambda x, W, b: x @ W.T + b, "activation is missing"),
     ("layer", lambda x, W, b: relu(x @ W.T - b), "bias is subtracted"),
