@@ -2,6 +2,7 @@
 
 Run everything in this folder, with .venv/bin on the PATH.
 
+    mkdir -p grading
     nbgrader generate_assignment 02_convolution --force          once, and again after a change: fills the gradebook
     cp ... grading/submitted/STUDENT/02_convolution/homework.ipynb          one folder for each student
     python tools/homework.py --inspect grading/submitted/*/02_convolution/homework.ipynb          lost or doubled cells?
