@@ -247,8 +247,7 @@ def _key(job: Job, student: str, path: Path) -> str:
     files = [f / job.assignment / "homework.ipynb" for f in (job.source, job.private) if f is not None]
     for file in files:
         digest.update(file.read_bytes())
-    with contextlib.suppress(OSError), path.open("rb") as submission:
-        if path.stat().st_size <= MOST:
-            for chunk in iter(lambda: submission.read(2**20), b""):
-                digest.update(chunk)
+    with contextlib.suppress(OSError):
+        if path.is_file() and path.stat().st_size <= MOST:
+            digest.update(path.read_bytes())
     return digest.hexdigest()[:24]

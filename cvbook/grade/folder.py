@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 
@@ -26,9 +27,13 @@ def find(submissions: Path, assignment: str, others: Collection[str] = ()) -> tu
     folders: dict[str, list[Path]] = {}
     found: dict[str, Path] = {}
     left_out: list[str] = []
-    for path in sorted(p for p in submissions.rglob("*") if p.is_file() or p.is_symlink()):
+    for path in sorted(submissions.rglob("*")):
         *parents, name = path.relative_to(submissions).parts
         if any(part.startswith((".", "__MACOSX")) for part in (*parents, name)):
+            continue
+        if path.is_dir() and not path.is_symlink():
+            if not os.access(path, os.R_OK | os.X_OK):
+                left_out.append(f"{path.relative_to(submissions).as_posix()} (a folder that cannot be read)")
             continue
         if not set(parents).isdisjoint(others):
             left_out.append(path.relative_to(submissions).as_posix())

@@ -163,6 +163,8 @@ def _read(path: Path) -> list[Cell]:
 def _cells(path: Path) -> list[Cell]:
     if path.is_symlink():
         raise Unreadable("is a link to another file, which is not followed")
+    if not path.is_file():
+        raise Unreadable("is no ordinary file")
     size = path.stat().st_size
     if size == 0:
         raise Unreadable("is empty")

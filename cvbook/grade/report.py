@@ -141,17 +141,7 @@ def _summary(results: Sequence[dict[str, Any]], assignment: str, pages: dict[str
             f"<p>Median {_points(statistics.median(points))} of {_points(_of(graded[0]))} points.</p>",
             _histogram(points, _of(graded[0])),
         ]
-        failed: Counter[str] = Counter()
-        titles = {test["name"]: test["title"] for test in graded[0]["tests"]}
-        for result in graded:
-            failed.update(test["name"] for test in result["tests"] if test["state"] != "passed")
-        rows = "".join(
-            f'<tr><td>{e(titles[name])}</td><td class="n">{count} of {len(graded)}</td>'
-            f"<td>{e(_usual(graded, name))}</td></tr>\n"
-            for name, count in sorted(failed.items(), key=lambda item: (-item[1], item[0]))
-        )
-        head = "<tr><th>Check</th><th>Not passed by</th><th>Most frequent message</th></tr>"
-        parts.append(f'<h2>Checks that failed most</h2><table class="stack">{head}\n{rows}</table>')
+        parts.append(f"<h2>Checks that failed most</h2>{_checks(graded)}")
     for title, key in (("Could not be graded", "problem"), ("Look at these notebooks", "look")):
         lines = [(r["student"], r[key] if key == "problem" else "; ".join(r[key])) for r in results if r[key]]
         if lines:
@@ -169,12 +159,20 @@ def _summary(results: Sequence[dict[str, Any]], assignment: str, pages: dict[str
     return PAGE.format(title=e(f"{assignment}: summary"), body="\n".join(parts))
 
 
-def _usual(graded: Sequence[dict[str, Any]], name: str) -> str:
-    """The message that most students got from one test."""
-    messages = Counter(
-        t["message"] or t["state"] for r in graded for t in r["tests"] if t["name"] == name and t["state"] != "passed"
-    )
-    return min(messages, key=lambda text: (-messages[text], text))
+def _checks(graded: Sequence[dict[str, Any]]) -> str:
+    """A table of the checks that not all have passed, the hardest first."""
+    rows = []
+    for place, test in enumerate(graded[0]["tests"]):
+        found = [result["tests"][place] for result in graded]
+        wrong = [one for one in found if one["state"] in ("wrong", "missing")]
+        failed = len(wrong) + sum(one["state"] == "not attempted" for one in found)
+        usual = Counter(one["message"] for one in wrong).most_common(1)
+        text = html.escape(usual[0][0]) if usual else ""
+        cells = f'<td class="n">{len(wrong)} wrong</td><td class="n">{failed - len(wrong)} empty</td><td>{text}</td>'
+        if failed:
+            rows.append((-failed, place, f"<tr><td>{html.escape(test['title'])}</td>{cells}</tr>\n"))
+    head = "<tr><th>Check</th><th>Wrong</th><th>Empty</th><th>Most frequent mistake</th></tr>"
+    return f'<p>Of {len(graded)}:</p><table class="stack">{head}\n{"".join(row for *_, row in sorted(rows))}</table>'
 
 
 def _histogram(points: Sequence[float], most: float) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_assignment import IMPORTS, NAME, TESTS, cell, notebook, whole
+from small_assignment import IMPORTS, NAME, STUB, TESTS, cell, notebook, whole
 
 from cvbook.grade.__main__ import main
 from cvbook.grade.folder import find
@@ -208,6 +209,7 @@ def test_what_is_slow_to_read_stops_nobody(tmp_path: Path, grade: Callable[..., 
     (tmp_path / "in" / "large.ipynb").write_text("{" + '"cells": [' + "[]," * 2_000_000 + "[]]}", encoding="utf-8")
     with (tmp_path / "in" / "hole.ipynb").open("wb") as file:
         file.truncate(30 * 2**30)
+    os.mkfifo(tmp_path / "in" / "pipe.ipynb")
     (tmp_path / "out" / "results").mkdir(parents=True)
     started = time.monotonic()
     found = grade(tmp_path / "in", tmp_path / "out")
@@ -215,6 +217,7 @@ def test_what_is_slow_to_read_stops_nobody(tmp_path: Path, grade: Callable[..., 
     assert found.rows["ann"]["points"] == found.rows["long"]["points"] == "5"
     assert "no notebook" in found.rows["large"]["problem"]
     assert "more than the" in found.rows["hole"]["problem"]
+    assert "no ordinary file" in found.rows["pipe"]["problem"]
 
 
 def test_a_folder_for_results_among_the_submissions(tmp_path: Path, grade: Callable[..., Any]) -> None:
@@ -234,3 +237,15 @@ def test_results_that_cannot_be_written_get_one_sentence(
     with pytest.raises(SystemExit):
         main([str(tmp_path / "in"), "--assignment", NAME, "--source", str(source), "--out", str(tmp_path / "out")])
     assert str(tmp_path / "out") in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_the_summary_says_what_is_hard_and_for_whom(tmp_path: Path, grade: Callable[..., Any]) -> None:
+    same = "def double(x):\n    return x\n"
+    for name, answers in {"ann": {}, "bob": {"double": same}, "eve": {"double": STUB.format(name="double")}}.items():
+        saved(tmp_path / "in" / f"{name}.ipynb", whole(answers))
+    found = grade(tmp_path / "in", tmp_path / "out")
+    page = (found.out / "summary.html").read_text(encoding="utf-8")
+    assert "1 wrong" in page
+    assert "1 empty" in page
+    assert "this is the input" in page
+    assert '<a href="feedback/bob.html">bob</a>' in page
