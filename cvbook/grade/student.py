@@ -11,7 +11,7 @@ import random
 import socket
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +167,9 @@ class _Silent:
 
     def __call__(self, *inputs: Any, **settings: Any) -> _Silent:
         return self
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(())
 
 
 class _Shell:

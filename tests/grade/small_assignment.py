@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 NAME = "01_small"
@@ -56,3 +57,25 @@ def whole(
     for grade_id, (name, points, source) in (TESTS if tests is None else tests).items():
         cells += [cell(answers[name], name), cell(source, grade_id, points=points)]
     return notebook(*cells)
+
+
+def resaved(content: dict[str, Any], editor: str) -> dict[str, Any]:
+    """A notebook as an editor writes it."""
+    found = copy.deepcopy(content)
+    if editor == "Colab":
+        found["nbformat_minor"] = 0
+        found["metadata"] = {"colab": {"provenance": []}, "accelerator": "GPU"}
+        for number, one in enumerate(found["cells"]):
+            one["metadata"] |= {"id": f"aB{number}", "colab": {"base_uri": "https://localhost/"}}
+    if editor == "VS Code":
+        found["nbformat_minor"] = 5
+        for number, one in enumerate(found["cells"]):
+            one["id"] = f"{number:08x}"
+            one["metadata"] |= {"vscode": {"languageId": "python"}}
+            one["source"] = "".join(one["source"]).splitlines(keepends=True)
+    if editor == "Kaggle":
+        for one in found["cells"]:
+            one["metadata"] = {"execution": {"iopub.status.busy": "2026-01-01"}, "trusted": True}
+            if one["cell_type"] == "code":
+                one["outputs"] = [{"output_type": "stream", "name": "stdout", "text": "a\nb"}]
+    return found

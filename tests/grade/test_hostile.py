@@ -11,7 +11,7 @@ from typing import Any
 
 import nbformat
 import pytest
-from small_assignment import IMPORTS, RIGHT, STUB, TESTS, cell, notebook, whole
+from small_assignment import IMPORTS, RIGHT, STUB, TESTS, cell, notebook, resaved, whole
 
 BODY = "def double(x):\n"
 PATCHES = {
@@ -103,27 +103,6 @@ def edited() -> dict[str, Any]:
     return found
 
 
-def resaved(editor: str) -> dict[str, Any]:
-    """A right notebook as an editor writes it."""
-    found = whole()
-    if editor == "Colab":
-        found["nbformat_minor"] = 0
-        found["metadata"] = {"colab": {"provenance": []}, "accelerator": "GPU"}
-        for number, one in enumerate(found["cells"]):
-            one["metadata"] |= {"id": f"aB{number}", "colab": {"base_uri": "https://localhost/"}}
-    if editor == "VS Code":
-        found["nbformat_minor"] = 5
-        for number, one in enumerate(found["cells"]):
-            one["id"] = f"{number:08x}"
-            one["metadata"] |= {"vscode": {"languageId": "python"}}
-            one["source"] = one["source"].splitlines(keepends=True)
-    if editor == "Kaggle":
-        for one in found["cells"]:
-            one["metadata"] = {"execution": {"iopub.status.busy": "2026-01-01"}, "trusted": True}
-            one["outputs"] = [{"output_type": "stream", "name": "stdout", "text": "a\nb"}]
-    return found
-
-
 @pytest.fixture(scope="module")
 def graded(tmp_path_factory: pytest.TempPathFactory, grade: Callable[..., Any]) -> Any:
     folder = tmp_path_factory.mktemp("submissions")
@@ -169,7 +148,7 @@ def graded(tmp_path_factory: pytest.TempPathFactory, grade: Callable[..., Any]) 
     saved(folder, "Анна Петрова (1)", whole())
     saved(folder, "=1+1", whole())
     for editor in ("Colab", "VS Code", "Kaggle"):
-        saved(folder, editor, resaved(editor))
+        saved(folder, editor, resaved(whole(), editor))
     bare = copy.deepcopy(whole())
     for one in bare["cells"]:
         one["metadata"] = {}
