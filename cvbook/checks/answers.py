@@ -11,20 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from cvbook.checks.by_hand import by_formula
-from cvbook.checks.verdict import Wrong
+from cvbook.checks.verdict import Wrong, rounded
 
 __all__ = [
-    "Mistakes",
-    "called",
-    "close",
-    "derived",
-    "explained",
-    "number",
-    "parts",
-    "random_statistics",
-    "tensor",
+    "Mistakes", "Stopped", "called", "close", "derived", "explained", "number", "parts", "random_statistics", "tensor",
     "unchanged",
-]
+]  # fmt: skip
 
 Mistakes = dict[str, Callable[[], object]]
 Module = TypeVar("Module", bound=nn.Module)
@@ -34,11 +26,18 @@ def called(answer: Callable[..., Any], **arguments: Any) -> Any:
     """What ``answer`` returns for copies of the arguments, which are passed by position.
 
     Raises:
-        Wrong: if it changes an argument in place.
+        Wrong: if it changes an argument in place; a `Stopped` if it stops with an exception.
         NotImplementedError: if it returns ``None`` or ``...``.
     """
     given = {name: _copy(value) for name, value in arguments.items()}
-    got = answer(*given.values())
+    try:
+        got = answer(*given.values())
+    except (Wrong, NotImplementedError):
+        raise
+    except Exception as error:
+        where = ", ".join(text for name, value in arguments.items() if (text := _described(name, value)))
+        what = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise Stopped(f"your code stopped with {what}{f' (for {where})' if where else ''}") from error
     for name, value in arguments.items():
         if not _same(given[name], value):
             raise Wrong(f"your function changes its argument {name} in place; work on a copy and return the result")
@@ -156,6 +155,8 @@ def close(got: float, expected: float, mistakes: Mapping[str, float], *, toleran
     for sentence, value in mistakes.items():
         if abs(value - expected) > 2 * tolerance * abs(expected) and abs(got - value) <= tolerance * abs(value):
             raise Wrong(sentence)
+    if (places := rounded(torch.tensor(got).double(), torch.tensor(expected).double())) is not None:
+        raise Wrong(f"the number is rounded to {places} places for {what}; return it as it is")
     raise Wrong(f"for {what}, expected {expected:.4g}, got {got:.4g}")
 
 
@@ -167,6 +168,16 @@ def random_statistics(module: Module) -> Module:
                 t.normal_()  # type: ignore[union-attr]
             layer.running_var.uniform_(0.5, 2)  # type: ignore[union-attr]
     return module
+
+
+class Stopped(Wrong):
+    """An answer stopped with an exception, its ``__cause__``."""
+
+
+def _described(name: str, value: Any) -> str:
+    if isinstance(value, (Tensor, np.ndarray)) and value.ndim:
+        return f"{name} {'x'.join(map(str, value.shape))}"
+    return f"{name} = {value}" if isinstance(value, (bool, int, float)) else ""
 
 
 def _copy(value: Any) -> Any:

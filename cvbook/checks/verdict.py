@@ -15,7 +15,7 @@ import torch
 
 from cvbook._arguments import number
 
-__all__ = ["Missing", "Verdict", "Wrong", "equal", "exercise", "finite", "mapping"]
+__all__ = ["Missing", "Verdict", "Wrong", "equal", "exercise", "finite", "mapping", "rounded"]
 
 EMPTY = "nothing to check yet; write your answer and run the cell again"
 NONE = 'your function returned None: write your answer, or did you forget "return"?'
@@ -169,11 +169,29 @@ def equal(answer: object, expected: torch.Tensor, *, mistakes: Mapping[str, obje
         raise Wrong(f"got NaN or infinite values for {what}")
     if not got.any() and expected.any():
         raise Wrong(f"everything is zero for {what}; the result is never written")
+    if (places := rounded(got, expected)) is not None:
+        raise Wrong(
+            f"the numbers are rounded to {places} place{'s' if places > 1 else ''} for {what}; return them as they are"
+        )
     index = tuple(int(i) for i in torch.unravel_index((got - expected).abs().argmax(), expected.shape))
     where = f" at index {index}" if index else ""
     a, b = expected[index].item(), got[index].item()
     digits = next((n for n in (4, 7) if f"{a:.{n}g}" != f"{b:.{n}g}"), 12)
     raise Wrong(f"for {what}, expected {a:.{digits}g}{where}, got {b:.{digits}g}")
+
+
+def rounded(got: torch.Tensor, expected: torch.Tensor) -> int | None:
+    """To how many places the expected numbers were rounded, if that is all that is wrong.
+
+    >>> rounded(torch.tensor(1.83).double(), torch.tensor(1.8257).double())
+    2
+    """
+    kept = (
+        places
+        for places in range(1, 7)
+        if torch.allclose(got, expected.double().round(decimals=places), atol=1e-6, rtol=0)
+    )
+    return None if torch.equal(got, expected.double()) else next(kept, None)
 
 
 def mapping(answer: object, keys: Iterable[object]) -> Mapping[Any, Any]:

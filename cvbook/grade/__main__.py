@@ -11,8 +11,8 @@ A run that is interrupted goes on where it stopped; a notebook that has not chan
 from __future__ import annotations
 
 import argparse
-import math
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from cvbook.grade.report import report
 from cvbook.grade.session import Limits
 from cvbook.grade.walls import missing
 
+MOST = 10_000  # seconds, GB
 SOURCE = Path(__file__).resolve().parents[2] / "book" / "homework"
 
 
@@ -43,8 +44,8 @@ def main(arguments: list[str] | None = None) -> int:
     if not hasattr(os, "fork"):
         parser.error("expected Linux or macOS, which can copy a running process; on Windows use WSL")
     for name in ("workers", "seconds", "total", "memory"):
-        if not 0 < getattr(options, name) < math.inf:
-            parser.error(f"expected a positive number for --{name}, got {getattr(options, name):g}")
+        if not 0 < getattr(options, name) <= MOST:
+            parser.error(f"expected a number above 0 and up to {MOST} for --{name}, got {getattr(options, name):g}")
     if not options.submissions.is_dir():
         parser.error(f"expected a folder of notebooks, {options.submissions} is none")
     if lacking := missing():
@@ -55,6 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
         )
     limits = Limits(options.seconds, options.total, int(options.memory * 2**30))
     job = Job(options.assignment, options.source, options.private, options.submissions, options.out, limits)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C
     try:
         results = grade_folder(job, workers=options.workers, again=options.again)
         _, left_out = job.find()
@@ -65,7 +67,8 @@ def main(arguments: list[str] | None = None) -> int:
         print("stopped; the same command goes on where it stopped", file=sys.stderr)
         return 130
     if left_out:
-        print(f"left out: {', '.join(left_out)}", file=sys.stderr)
+        names = "".join(c if c.isprintable() else "?" for c in ", ".join(left_out))
+        print(f"left out: {names}", file=sys.stderr)
     problems = sum(bool(result["problem"]) for result in results)
     print(
         f"{len(results) - problems} graded, {problems} could not be: see {options.out / 'summary.html'}",

@@ -57,7 +57,11 @@ class Job:
         others = {path.parent.name for path in self.source.glob("*/homework.ipynb")} - {self.assignment}
         found, left_out = find(self.submissions, self.assignment, others)
         ours = self.out.resolve()  # may be among the submissions
-        return {name: path for name, path in found.items() if ours not in path.resolve().parents}, left_out
+        return {
+            name: path
+            for name, path in found.items()
+            if ours not in (place := path.parent.resolve()).parents and ours != place
+        }, left_out
 
 
 def grade_folder(job: Job, *, workers: int = 2, again: bool = False, progress: bool = True) -> list[dict[str, Any]]:
@@ -231,23 +235,27 @@ def _problem(job: Job, student: str, path: Path, reason: str) -> dict[str, Any]:
 
 @functools.cache
 def _code() -> str:
-    """Names the version of the package: checks and grader decide about grades, too."""
+    """Names the version of the package: checks, grader and data decide about grades, too."""
     digest = hashlib.sha256()
-    for file in sorted(PACKAGE.rglob("*.py")):
-        digest.update(file.read_bytes())
+    for file in sorted(PACKAGE.rglob("*")):
+        if file.is_file() and file.suffix != ".pyc":
+            digest.update(file.read_bytes())
     return digest.hexdigest()
 
 
 def _key(job: Job, student: str, path: Path) -> str:
     """Names what a result depends on."""
     digest = hashlib.sha256()
-    texts = [student, path.name, _code(), json.dumps(asdict(job.limits))]
+    texts = [student, path.relative_to(job.submissions).as_posix(), _code(), json.dumps(asdict(job.limits))]
+    texts.append(os.environ.get("CVBOOK_SCALE", ""))
     for text in texts:
         digest.update(text.encode(errors="surrogateescape") + b"\0")
     files = [f / job.assignment / "homework.ipynb" for f in (job.source, job.private) if f is not None]
     for file in files:
         digest.update(file.read_bytes())
     with contextlib.suppress(OSError):
-        if path.is_file() and path.stat().st_size <= MOST:
+        if path.is_symlink():
+            digest.update(b"a link to " + os.fsencode(os.readlink(path)))
+        elif path.is_file() and path.stat().st_size <= MOST:
             digest.update(path.read_bytes())
     return digest.hexdigest()[:24]

@@ -14,6 +14,7 @@ import contextlib
 import functools
 import importlib
 import os
+import platform
 import resource
 import signal
 import socket
@@ -38,6 +39,7 @@ def imports(source: str) -> dict[str, Any]:
     """Run the instructor's imports; returns the names that they define."""
     for late in ("torch._dynamo", "matplotlib.pyplot"):  # what students' cells may import late: once here
         importlib.import_module(late)
+    platform.platform(), platform.processor()  # ask another program once, then remember
     space: dict[str, Any] = {"__name__": "__main__"}
     exec(compile(source, "<imports>", "exec"), space)
     return space

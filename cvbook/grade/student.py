@@ -129,22 +129,31 @@ class _Notebook:
         if isinstance(self.space.get("checks"), types.ModuleType):
             self.space |= self.silent  # a cell has imported the checks again
         try:
-            text = TransformerManager().transform_cell(source)
-            code = compile(text, name, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+            code = self.compiled(source, name)
         except SyntaxError as error:
             return f"has a syntax error in line {error.lineno}: {error.msg}"
         except Exception as error:
             return f"cannot be read: {_named(error)}"
-        linecache.cache[name] = len(text), None, text.splitlines(True), name  # for inspect.getsource
         try:
-            waiting = eval(code, self.space)
-            if waiting is not None:
-                asyncio.run(waiting)
+            self.execute(code)
         except SystemExit:
             return "calls exit()"
         except BaseException as error:
             return f"stopped with {_named(error)}"
         return ""
+
+    def compiled(self, source: str, name: str) -> Any:
+        """A cell as code that may wait; `inspect.getsource` finds its text."""
+        text = TransformerManager().transform_cell(source)
+        code = compile(text, name, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+        linecache.cache[name] = len(text), None, text.splitlines(True), name
+        return code
+
+    def execute(self, code: Any) -> None:
+        """Run what was compiled."""
+        waiting = eval(code, self.space)
+        if waiting is not None:
+            asyncio.run(waiting)
 
 
 def _named(error: BaseException) -> str:
@@ -171,6 +180,11 @@ class _Silent:
     def __iter__(self) -> Iterator[Any]:
         return iter(())
 
+    def __gt__(self, other: object) -> bool:
+        return False
+
+    __lt__ = __ge__ = __le__ = __contains__ = __gt__
+
 
 class _Shell:
     """Stands for IPython in a student's cells: runs what ``%%time`` is before, ignores other magics."""
@@ -191,20 +205,28 @@ class _Shell:
         """Run the cell behind a magic that only measures, or write it to a file."""
         words = line.split()
         if name == "writefile" and words:
-            Path(words[-1]).write_text(body, encoding="utf-8")
+            with open(words[-1], "a" if "-a" in words else "w", encoding="utf-8") as file:
+                file.write(body)
         if name == "capture" and words and words[0].isidentifier():
             self.notebook.space[words[0]] = _Silent(False)
         if name in ("time", "timeit", "capture", "prun"):
-            exec(TransformerManager().transform_cell(body), self.notebook.space)
+            self.notebook.execute(self.notebook.compiled(body, f"<cell magic {id(body)}>"))
 
     def run_line_magic(self, name: str, line: str, *inputs: Any, **settings: Any) -> Any:
-        """Run the line behind a magic that only measures; its value, if it has one."""
+        """Run the line behind a magic that only measures, where it stands; its value, if it has one."""
+        if name == "env" and "=" in line:
+            key, _, value = line.partition("=")
+            os.environ[key.strip()] = value.strip()
+        if name == "run" and line.split():
+            text = Path(line.split()[0]).read_text(encoding="utf-8")
+            self.notebook.execute(self.notebook.compiled(text, line.split()[0]))
         if name not in ("time", "prun"):
             return _Silent(False)
+        frame = sys._getframe(1)
         try:
-            return eval(line, self.notebook.space)
+            return eval(line, frame.f_globals, frame.f_locals)
         except SyntaxError:
-            exec(TransformerManager().transform_cell(line), self.notebook.space)
+            exec(TransformerManager().transform_cell(line), frame.f_globals, frame.f_locals)
             return None
 
 

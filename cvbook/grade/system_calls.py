@@ -28,12 +28,13 @@ REFUSED = {
 IGNORED = {
     "chmod": (90, 0), "fchmod": (91, 52), "fchmodat": (268, 53), "fchmodat2": (452, 452), "chown": (92, 0),
     "fchown": (93, 55), "lchown": (94, 0), "fchownat": (260, 54), "utime": (132, 0), "utimes": (235, 0),
-    "futimesat": (261, 0), "utimensat": (280, 88), "setxattr": (188, 5), "lsetxattr": (189, 6), "fsetxattr": (190, 7),
+    "futimesat": (261, 0), "setxattr": (188, 5), "lsetxattr": (189, 6), "fsetxattr": (190, 7),
     "removexattr": (197, 14), "lremovexattr": (198, 15), "fremovexattr": (199, 16),
 }  # fmt: skip
+UTIME = (280, 88)  # utimensat: as before, but without times it fails, since Path.touch() then makes the file
 PROCESSES = {"fork": (57, 0), "vfork": (58, 0)}  # and clone, unless it makes a thread
 CLONE, CLONE3 = (56, 220), (435, 435)
-THREAD = 0x10000  # CLONE_THREAD
+THREAD, SPACES = 0x10000, 0x7E020080  # CLONE_THREAD, all CLONE_NEW...
 MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}  # column, and the kernel's name for it
 LOAD, JUMP_EQUAL, JUMP_LARGER, JUMP_SET, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 ALLOW, KILL, ERROR = 0x7FFF0000, 0x80000000, 0x00050000
@@ -65,11 +66,15 @@ def refuse(*, processes: bool) -> None:
     ]  # fmt: skip
     answers = {numbers[column]: ERROR | EPERM for numbers in REFUSED.values()}
     answers |= {numbers[column]: ERROR for numbers in IGNORED.values()}
+    answers |= {CLONE3[column]: ERROR | ENOSYS}  # then the C library takes clone, whose flags can be seen
+    test = (JUMP_SET, 1, 0, THREAD) if processes else (JUMP_SET, 0, 1, SPACES)
+    steps += [
+        (JUMP_EQUAL, 0, 4, CLONE[column]), (LOAD, 0, 0, 16), test, (RETURN, 0, 0, ERROR | EPERM), (RETURN, 0, 0, ALLOW),
+        (JUMP_EQUAL, 0, 6, UTIME[column]), (LOAD, 0, 0, 32), (JUMP_EQUAL, 0, 3, 0), (LOAD, 0, 0, 36),
+        (JUMP_EQUAL, 0, 1, 0), (RETURN, 0, 0, ERROR | EPERM), (RETURN, 0, 0, ERROR),
+    ]  # fmt: skip
     if processes:
         answers |= {numbers[column]: ERROR | EPERM for numbers in PROCESSES.values()}
-        answers |= {CLONE3[column]: ERROR | ENOSYS}  # then the C library takes clone, whose flags can be seen
-        steps += [(JUMP_EQUAL, 0, 4, CLONE[column]), (LOAD, 0, 0, 16), (JUMP_SET, 1, 0, THREAD),
-                  (RETURN, 0, 0, ERROR | EPERM), (RETURN, 0, 0, ALLOW)]  # fmt: skip
     for number, answer in answers.items():
         if number:
             steps += [(JUMP_EQUAL, 0, 1, number), (RETURN, 0, 0, answer)]

@@ -51,7 +51,8 @@ WRITES = {
 READS = ("os.listdir", "os.scandir")
 WORDS = (
     "ctypes", "prctl", "setsid", "addaudithook", "sys.modules[", "cvbook.grade", "cvbook.checks.", "solutions.json",
-    "os._exit", "os.write(", "/proc/", "/dev/shm", "__code__", "__closure__", "cell_contents",
+    "os._exit", "os.write(", "_disable_current_modes", "scipy.signal", "scipy.ndimage", "/proc/", "/dev/shm",
+    "__code__", "__closure__", "cell_contents",
 )  # fmt: skip
 CHANGED = re.compile(
     r"^[ \t]*((?:torch(?!\.backends)|np|numpy|builtins|verdict|cvbook)(?:\.\w+)+)[ \t]*=(?!=)", re.MULTILINE
@@ -146,7 +147,7 @@ def confine(folder: Path, *, closed: Sequence[Path], memory: int) -> Walls:
     folder = folder.resolve()
     os.chdir(folder)
     sys.path.insert(0, str(folder))  # as in Jupyter
-    os.environ |= {"HOME": str(folder), "TMPDIR": str(folder)}
+    os.environ |= {"HOME": str(folder), "TMPDIR": str(folder), "TORCHINDUCTOR_CACHE_DIR": str(folder / "inductor")}
     tempfile.tempdir = str(folder)
     for what, most in LIMITS.items():
         resource.setrlimit(what, (most, most))

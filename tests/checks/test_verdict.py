@@ -165,5 +165,12 @@ def test_equal_takes_nothing_as_not_attempted(empty: object) -> None:
 
 
 def test_a_small_difference_is_shown_with_enough_digits() -> None:
-    with pytest.raises(Wrong, match=r"expected 2\.2224, got 2\.222$"):
+    with pytest.raises(Wrong, match=r"expected 2\.2224, got 2\.2221$"):
+        equal(2.2221, torch.tensor(2.2224, dtype=torch.float64), what="x")
+
+
+def test_rounded_numbers_are_told_so() -> None:
+    with pytest.raises(Wrong, match=r"rounded to 3 places for x"):
         equal(2.222, torch.tensor(2.2224, dtype=torch.float64), what="x")
+    with pytest.raises(Wrong, match=r"rounded to 1 place for x"):
+        equal([0.3, 1.0], torch.tensor([0.3333, 1.0]), what="x")

@@ -88,9 +88,9 @@ def test_private_tests_replace_and_add(tmp_path: Path, grade: Callable[..., Any]
         (["nowhere"], "expected a folder of notebooks"),
         (["--source", "nowhere"], "expected an instructor notebook"),
         (["--private", "nowhere"], "expected private tests"),
-        (["--workers", "0"], "expected a positive number for --workers"),
-        (["--memory", "-1"], "expected a positive number for --memory"),
-        (["--memory", "nan"], "expected a positive number for --memory"),
+        (["--workers", "0"], "for --workers, got 0"),
+        (["--memory", "-1"], "for --memory, got -1"),
+        (["--memory", "nan"], "for --memory, got nan"),
     ],
 )
 def test_a_wrong_command_gets_one_sentence(
@@ -153,7 +153,14 @@ def test_what_notebooks_do_is_possible(tmp_path: Path, grade: Callable[..., Any]
         "%%writefile own.py\nfive = 5",
         "from own import five\nten = %time 2 * five\nassert ten == 10",
         "%%capture output\nprint(1)",
-        "output.show()\nbest = %timeit -o 1 + 1\nbest.average",
+        "output.show()\nbest = %timeit -o 1 + 1\nbest.average > 0, 'x' in output.stdout",
+        "def twice(x):\n    y = %time 2 * x\n    return y\nassert twice(4) == 8",
+        "%%writefile -a own.py\nsix = 6",
+        "%run own.py\nassert six == 6\n%env OWN=1\nassert os.environ['OWN'] == '1'",
+        "%%time\nimport inspect\nawait asyncio.sleep(0)\ndef f():\n    return 1\nassert inspect.getsource(f)",
+        "from pathlib import Path\nPath('log.txt').touch()\nassert Path('log.txt').exists()\nPath('log.txt').touch()",
+        "import platform\nplatform.platform(), platform.processor(), platform.uname()",
+        "torch.compile(lambda x: x + 1, backend='eager')(torch.ones(2))",
         "import shutil\nshutil.copy2('notes.txt', 'copy.txt')\nassert os.path.exists('copy.txt')",
         "x: torch.Tensor = torch.ones(1)\nprint(f'{torch.pi=}', 'google.colab' in sys.modules)",
     ]
@@ -166,20 +173,21 @@ def test_what_notebooks_do_is_possible(tmp_path: Path, grade: Callable[..., Any]
 
 def test_a_run_that_is_stopped_leaves_no_process_and_goes_on(tmp_path: Path, source: Path) -> None:
     for number in range(6):
-        saved(tmp_path / "in" / f"{number}.ipynb", whole(first=f"import time\ntime.sleep({number})"))
+        slow = f"def double(x):\n    import time\n    time.sleep({number / 2})\n    return 2 * x\n"
+        saved(tmp_path / "in" / f"{number}.ipynb", whole({"double": slow}, first=f"import time\ntime.sleep({number})"))
     where = [str(tmp_path / "in"), "--source", str(source), "--out", str(tmp_path / "out")]
     command = [sys.executable, "-m", "cvbook.grade", *where, "--assignment", NAME, "--workers", "2"]
     results = tmp_path / "out" / "results"
-    for stop in (signal.SIGINT, signal.SIGKILL):
+    for stop in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
         done, end = len(list(results.glob("*.json"))), time.monotonic() + 120
         while len(list(results.glob("*.json"))) == done and time.monotonic() < end:
             time.sleep(0.1)
         process.send_signal(stop)
         assert process.stderr is not None
-        said = process.stderr.read() if stop == signal.SIGINT else ""
+        said = process.stderr.read() if stop != signal.SIGKILL else ""
         process.wait(30)
-        assert ("the same command goes on" in said) == (stop == signal.SIGINT)
+        assert ("the same command goes on" in said) == (stop != signal.SIGKILL)
         assert "Traceback" not in said
         end = time.monotonic() + 30
         while (alive := _of_session(process.pid)) and time.monotonic() < end:
@@ -210,6 +218,9 @@ def test_what_is_slow_to_read_stops_nobody(tmp_path: Path, grade: Callable[..., 
     with (tmp_path / "in" / "hole.ipynb").open("wb") as file:
         file.truncate(30 * 2**30)
     os.mkfifo(tmp_path / "in" / "pipe.ipynb")
+    (tmp_path / "in" / "zero.ipynb").symlink_to("/dev/zero")
+    (tmp_path / "in" / "loop.ipynb").symlink_to("loop.ipynb")
+    (tmp_path / "in" / "to a pipe.ipynb").symlink_to("pipe.ipynb")
     (tmp_path / "out" / "results").mkdir(parents=True)
     started = time.monotonic()
     found = grade(tmp_path / "in", tmp_path / "out")
@@ -218,6 +229,8 @@ def test_what_is_slow_to_read_stops_nobody(tmp_path: Path, grade: Callable[..., 
     assert "no notebook" in found.rows["large"]["problem"]
     assert "more than the" in found.rows["hole"]["problem"]
     assert "no ordinary file" in found.rows["pipe"]["problem"]
+    for name in ("zero", "loop", "to a pipe"):
+        assert "is a link" in found.rows[name]["problem"]
 
 
 def test_a_folder_for_results_among_the_submissions(tmp_path: Path, grade: Callable[..., Any]) -> None:

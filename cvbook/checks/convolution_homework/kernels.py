@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cvbook.checks.answers import called
 from cvbook.checks.by_hand import by_hand
 from cvbook.checks.verdict import Wrong, equal, exercise
 
@@ -39,7 +40,7 @@ def correlate2d(answer: Callable[[Tensor, Tensor], Tensor], *, seed: int = 0) ->
 def _correlate2d(answer: Callable[[Tensor, Tensor], Tensor], image: Tensor, kernel: Tensor) -> None:
     right, (height, width), (kh, kw) = correlated(image, kernel), image.shape, kernel.shape
     what = f"a {height}x{width} image and a {kh}x{kw} kernel"
-    got = by_hand(answer, "F.conv2d")(image.clone(), kernel.clone())
+    got = called(by_hand(answer, "F.conv2d"), image=image, kernel=kernel)
     if kernel.numel() > 1 and getattr(got, "shape", None) == image.shape:
         raise Wrong(f"the result is as large as the image for {what}: without padding the kernel lies inside it")
     mistakes: Mistakes = {
@@ -80,7 +81,7 @@ def correlate2d_integers(answer: Callable[[Tensor, Tensor], Tensor], *, seed: in
         cut + " (or round)": lambda: right.floor(),
         lost: lambda: correlated(image.float(), kernel.trunc()),
     }
-    got = by_hand(answer, "F.conv2d")(image, kernel)
+    got = called(by_hand(answer, "F.conv2d"), image=image, kernel=kernel)
     equal(got, right, mistakes=mistakes, what="a 6x5 image of whole numbers and a kernel of eighths")
     return "right, fractions kept"
 
@@ -115,7 +116,7 @@ def _channels(answer: Callable[..., Tensor], x: Tensor, weight: Tensor) -> None:
         ),
         "this is a true convolution: the kernels are flipped": lambda: F.conv2d(x[None], weight.flip(2, 3))[0],
     }
-    got = _stacked(by_hand(answer, "F.conv2d")(x, weight))
+    got = _stacked(called(by_hand(answer, "F.conv2d"), x=x, weight=weight))
     equal(got, right, mistakes=mistakes, what=f"{c_in} input and {c_out} output channels")
 
 
@@ -144,7 +145,7 @@ def correlate_bias(answer: Callable[..., Tensor], *, seed: int = 0) -> str:
             lambda: (plain + add).cumsum(0)
         ),
     }
-    got = _stacked(by_hand(answer, "F.conv2d")(x.clone(), weight.clone(), bias.clone()))
+    got = _stacked(called(by_hand(answer, "F.conv2d"), x=x, weight=weight, bias=bias))
     equal(got, plain + add, mistakes=mistakes, what="3 input channels, 4 output channels and a bias")
     return "right, added once to each output channel"
 
@@ -229,6 +230,7 @@ def _pool_weight(weight: Tensor, channels: int, k: int) -> None:
     right = torch.full((channels, 1, k, k), 1 / k**2)
     mistakes: Mistakes = {
         "the weights are 1/k; a window has k times k pixels": lambda: right * k,
+        "// divides whole numbers and gives 0; divide with /": lambda: 0 * right,
         "the weights are 1; this adds up the window": lambda: right * k**2,
         "the weights also divide by the number of channels; each channel is averaged by itself": (
             lambda: right / channels

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from cvbook.checks.answers import explained
-from cvbook.checks.verdict import Wrong, exercise
+from cvbook.checks.answers import called, explained
+from cvbook.checks.verdict import Wrong, exercise, rounded
 
 __all__ = [
     "by_cases", "central_share", "effective_std", "effective_std_kernels", "output_size", "output_size_dilated",
@@ -19,6 +19,10 @@ __all__ = [
 
 
 SIZE_RANGES = ((5, 40), (1, 6), (1, 5), (0, 4))  # size, kernel, stride, padding: from, to (excluded)
+
+
+def _stack(n: int, k: int = 3) -> str:
+    return f"{n} layer{'s' if n > 1 else ''} {k}x{k}"
 
 
 def by_cases(
@@ -42,13 +46,16 @@ def by_cases(
             case that differs.
     """
     expected = [_numbers(reference(*case)) for case in cases]
-    got = [_numbers(answer(*case)) for case in cases]
+    got = [_numbers(called(answer, **{f"argument {i}": value for i, value in enumerate(case, 1)})) for case in cases]
     first = next((i for i, (a, b) in enumerate(zip(got, expected, strict=True)) if not _close(a, b)), None)
     if first is None:
         return
     for sentence, mistake in mistakes.items():
         if all(_close(a, _numbers(mistake(*case))) for a, case in zip(got, cases, strict=True)):
             raise Wrong(sentence)
+    pairs = [(torch.tensor(a).double(), torch.tensor(b).double()) for a, b in zip(got, expected, strict=True)]
+    if all(a.shape == b.shape and (_near(a, b) or rounded(a, b) is not None) for a, b in pairs):
+        raise Wrong("the numbers are rounded; return them as they are")
     raise Wrong(f"for {describe(*cases[first])}, expected {_say(expected[first])}, got {_say(got[first])}")
 
 
@@ -63,6 +70,10 @@ def _numbers(value: Any) -> tuple[float, ...]:
 
 def _close(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
     return len(a) == len(b) and all(math.isclose(p, q, rel_tol=1e-5, abs_tol=1e-9) for p, q in zip(a, b, strict=True))
+
+
+def _near(a: torch.Tensor, b: torch.Tensor) -> bool:
+    return torch.allclose(a, b, rtol=1e-5, atol=1e-9)
 
 
 def _say(values: tuple[float, ...]) -> str:
@@ -240,7 +251,7 @@ def effective_std(answer: Callable[..., float], *, seed: int = 0) -> str:
         "this is the radius of the theoretical field, not a standard deviation": lambda n: n,
         "this is the theoretical receptive field, 2n + 1; its weights are far from uniform": lambda n: 2 * n + 1,
     }
-    by_cases(answer, _steps, [(n,) for n in _depths(seed)], mistakes, lambda n: f"{n} layers 3x3")
+    by_cases(answer, _steps, [(n,) for n in _depths(seed)], mistakes, _stack)
     return "right, the square root of 2n/3"
 
 
@@ -263,7 +274,7 @@ def effective_std_kernels(answer: Callable[..., float], *, seed: int = 0) -> str
             lambda n, k, d: d * k * math.sqrt(n / 12)
         ),
     }
-    by_cases(answer, _steps, cases, mistakes, lambda n, k, d: f"{n} layers {k}x{k} with dilation {d}")
+    by_cases(answer, _steps, cases, mistakes, lambda n, k, d: f"{_stack(n, k)} with dilation {d}")
     return "right, in 60 settings"
 
 
@@ -274,6 +285,7 @@ def central_share(answer: Callable[..., float], *, seed: int = 0) -> str:
         "this is two standard deviations wide; two on each side make four": lambda n: 2 * _steps(n) / (2 * n + 1),
         "this is one standard deviation; two on each side make four": lambda n: _steps(n) / (2 * n + 1),
         "the theoretical field of n layers 3x3 is 2n + 1 wide, not 2n": lambda n: 4 * _steps(n) / (2 * n),
+        "this is in percent; return the share itself": lambda n: 400 * _steps(n) / (2 * n + 1),
         "the theoretical field of n layers 3x3 is 2n + 1 wide, not 3n": lambda n: 4 * _steps(n) / (3 * n),
         "this is the share of the area; the share of the side is asked for": (
             lambda n: (4 * _steps(n) / (2 * n + 1)) ** 2
@@ -283,6 +295,6 @@ def central_share(answer: Callable[..., float], *, seed: int = 0) -> str:
     }
     by_cases(
         answer, lambda n: 4 * _steps(n) / (2 * n + 1), [(n,) for n in _depths(seed)], mistakes,
-        lambda n: f"{n} layers 3x3",
+        _stack,
     )  # fmt: skip
     return "right, and it shrinks like one over the square root of n"

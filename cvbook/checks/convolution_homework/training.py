@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cvbook.checks.answers import Stopped, called
 from cvbook.checks.by_hand import by_hand
 from cvbook.checks.verdict import Wrong, equal, exercise
 
@@ -18,6 +19,7 @@ __all__ = [
 ]  # fmt: skip
 
 Mistakes = dict[str, Callable[[], object]]
+EXCHANGED = "mean and variance are exchanged: the results are (y, running_mean, running_var)"
 EPS, MOMENTUM = 0.3, 0.2  # unlike the defaults, so that leaving one out shows
 
 
@@ -32,13 +34,16 @@ def _batch(seed: int) -> tuple[Tensor, ...]:
 
 def _normed(answer: Callable[..., Any], batch: tuple[Tensor, ...], training: bool) -> tuple[Any, Any, Any]:
     try:
-        got = by_hand(answer, "F.batch_norm")(*(part.clone() for part in batch), training, MOMENTUM, EPS)
-    except RuntimeError as error:
+        names = ("x", "gamma", "beta", "running_mean", "running_var")
+        given = dict(zip(names, batch, strict=True)) | {"training": training, "momentum": MOMENTUM, "eps": EPS}
+        got = called(by_hand(answer, "F.batch_norm"), **given)
+    except Stopped as error:
         if "non-singleton dimension 3" not in str(error):
             raise
-        raise Wrong("a vector (C,) meets the last axis of x, the width; write v[:, None, None]") from None
-    if got is None or got is ...:
-        raise NotImplementedError
+        raise Wrong(
+            "the shapes do not fit: means over dim=(0, 2, 3) are a vector (C,), and v[:, None, None] lays it along the "
+            "channels; without that it meets the width"
+        ) from None
     if not isinstance(got, (tuple, list)) or len(got) != 3:
         what = f"{len(got)}" if isinstance(got, (tuple, list)) else f"a {type(got).__name__}"
         raise Wrong(f"expected three results (y, running_mean, running_var), got {what}")
@@ -99,6 +104,7 @@ def batch_norm_mean(answer: Callable[..., Any], *, seed: int = 0) -> str:
     batch = _batch(seed)
     old, new = batch[3], batch[0].mean((0, 2, 3))
     mistakes: Mistakes = {
+        EXCHANGED: lambda: (1 - MOMENTUM) * batch[4] + MOMENTUM * batch[0].var((0, 2, 3)),
         "the running mean is not updated": lambda: old,
         "the running mean is replaced; move it by the share momentum only": lambda: new,
         "momentum is the weight of the new mean, not of the old one": lambda: MOMENTUM * old + (1 - MOMENTUM) * new,
@@ -120,6 +126,7 @@ def batch_norm_variance(answer: Callable[..., Any], *, seed: int = 0) -> str:
         return (1 - MOMENTUM) * old + MOMENTUM * new
 
     mistakes: Mistakes = {
+        EXCHANGED: lambda: (1 - MOMENTUM) * batch[3] + MOMENTUM * batch[0].mean((0, 2, 3)),
         "this takes the biased variance; running_var takes the unbiased one, divided by n - 1": lambda: moved(biased),
         "the running variance is not updated": lambda: old,
         "the running variance is replaced; move it by the share momentum only": lambda: unbiased,
@@ -169,18 +176,18 @@ def _evaluated(answer: Callable[..., Any], batch: tuple[Tensor, ...]) -> None:
 @exercise("Exercise 7, change in points")
 def change_in_points(answer: Callable[..., dict[str, float]], *, seed: int = 0) -> str:
     """The reader's experiment with a pretended ``train(augment, seed)`` whose accuracies are known."""
-    seeds = [seed + 3, seed + 5, seed + 9]
-    base = dict(zip(seeds, (0.90, 0.80, 0.85), strict=True))
+    seeds = [seed + 3, seed + 5, seed + 9, seed + 2]
+    base = dict(zip(seeds, (0.90, 0.80, 0.85, 0.87), strict=True))
     augmentations: dict[str, Callable[..., Tensor]] = {"a": lambda b, g: b, "b": lambda b, g: b.flip(3)}
-    effect = {"a": (0.02, 0.05, -0.01), "b": (-0.07, 0.01, -0.06)}
+    effect = {"a": (0.0213, 0.0541, -0.0138, 0.0117), "b": (-0.0724, 0.0113, -0.0631, -0.0357)}
 
-    def train(augment: object, which: int) -> float:
-        if which not in base:
-            raise Wrong(f"train was called with seed {which}, but the seeds are {seeds}; loop over the seeds given")
+    def train(augment: object, seed: int) -> float:
+        if seed not in base:
+            raise Wrong(f"train was called with seed {seed}, but the seeds are {seeds}; loop over the seeds given")
         names = [name for name, known in augmentations.items() if known is augment]
         if augment is not None and not names:
             raise Wrong("train was called with something that is none of the augmentations; pass the function, or None")
-        return base[which] + (effect[names[0]][seeds.index(which)] if names else 0)
+        return base[seed] + (effect[names[0]][seeds.index(seed)] if names else 0)
 
     got = answer(train, augmentations, seeds)
     if got is None or got is ...:
@@ -194,7 +201,11 @@ def change_in_points(answer: Callable[..., dict[str, float]], *, seed: int = 0) 
         "this is a fraction; a change of 0.05 in accuracy is 5 points": lambda: right / 100,
         "only the first seed counts here; average over all seeds": lambda: 100 * changes[:, 0],
         "only the last seed counts here; average over all seeds": lambda: 100 * changes[:, -1],
-        "the changes are added up over the seeds; average them": lambda: 300 * changes.mean(1),
+        "the changes are added up over the seeds; average them": lambda: 100 * changes.sum(1),
+        "this divides by 3; there may be more seeds, or fewer": lambda: 100 * changes.sum(1) / 3,
+        "this is the change relative to the accuracy; points are differences of accuracies in percent": (
+            lambda: 100 * (changes / mean).mean(1)
+        ),
         "every seed is compared with the first seed's baseline; compare with the same seed": (
             lambda: 100 * ((mean + changes).mean(1) - mean[0])
         ),
@@ -205,7 +216,7 @@ def change_in_points(answer: Callable[..., dict[str, float]], *, seed: int = 0) 
             lambda: (mean + changes).mean(1)
         ),
     }
-    equal([got[name] for name in augmentations], right, mistakes=mistakes, what="two augmentations and three seeds")
+    equal([got[name] for name in augmentations], right, mistakes=mistakes, what="two augmentations and four seeds")
     return "right, averaged over the seeds"
 
 
@@ -213,30 +224,37 @@ def change_in_points(answer: Callable[..., dict[str, float]], *, seed: int = 0) 
 def look_alikes(answer: Callable[..., Sequence[int]], *, seed: int = 0) -> str:
     """For each class of made-up 1x3 images, the class whose mean the changed images come nearest to."""
     g = torch.Generator().manual_seed(seed)
-    centers = torch.tensor([[0.0, 0.0, 4.0], [3.0, 0.0, 0.5], [0.0, 9.0, 0.0], [6.0, 5.0, 0.0]])
-    labels = torch.arange(4).repeat(5)[torch.randperm(20, generator=g)]
-    images = (centers[labels] + 0.05 * torch.randn(20, 3, generator=g))[:, None, None]
+    # classes so wide that it makes a difference whether images are changed or their means; found by a search
+    centers = torch.tensor([[7.5, 8.0, 7.5], [2.5, 0.0, 9.0], [0.0, 4.0, 1.5], [2.0, 0.5, 1.0]])
+    widths = torch.tensor([[1.5, 3.5, 3.0], [3.0, 0.0, 1.0], [0.0, 3.0, 1.5], [0.5, 1.0, 0.0]])
+    order = torch.randperm(20, generator=g)
+    labels, side = torch.arange(4).repeat(5)[order], torch.tensor([1, -1, 1, -1, 0]).repeat_interleave(4)[order]
+    images = centers[labels] + side[:, None] * widths[labels] + 0.05 * torch.randn(20, 3, generator=g)
+    images = images[:, None, None]
     means = torch.stack([images[labels == c].mean(0).flatten() for c in range(4)])
 
-    def nearest(change: Callable[[Tensor], Tensor]) -> Tensor:
-        return torch.cdist(torch.stack([change(images[labels == c]).mean(0).flatten() for c in range(4)]), means)
-
-    called = []
+    calls = []
 
     def moved(batch: Tensor) -> Tensor:
-        called.append(batch)
+        calls.append(batch)
         if batch.ndim != 4:
             raise Wrong(f"change was called with shape {tuple(batch.shape)}; it takes a batch of images (N, C, H, W)")
-        return batch.roll(1, 3)
+        return batch.roll(1, 3).square() / 4  # not linear
 
-    distances = nearest(moved)
-    called.clear()
+    distances = torch.cdist(_means(moved, images, labels), means)
+    calls.clear()
     got = answer(moved, images, labels)
     same = "nothing is changed: every class looks like itself; apply change to the images first"
-    if called:
+    if calls:
         same = "both sides are changed: compare the changed averages with the unchanged ones"
     mistakes: Mistakes = {
         same: lambda: [0, 1, 2, 3],
+        "the means are changed; change the images first, then average": (
+            lambda: torch.cdist(moved(means[:, None, None])[:, 0, 0], means).argmin(1)
+        ),
+        "this is the class of the nearest image; compare with the mean of each class": (
+            lambda: labels[torch.cdist(_means(moved, images, labels), images.flatten(1)).argmin(1)]
+        ),
         "this is the farthest class; the nearest is asked for": lambda: distances.argmax(1),
         "the question is turned around: for each changed class, find the nearest unchanged one (argmin over dim=1)": (
             lambda: distances.argmin(0)
@@ -244,6 +262,10 @@ def look_alikes(answer: Callable[..., Sequence[int]], *, seed: int = 0) -> str:
     }
     equal(got, distances.argmin(1), mistakes=mistakes, what="4 classes")
     return "right, nearest means found"
+
+
+def _means(change: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor) -> Tensor:
+    return torch.stack([change(images[labels == c]).mean(0).flatten() for c in range(4)])
 
 
 @exercise("Exercise 7, the wrong augmentation")
@@ -255,6 +277,10 @@ def wrong_augmentation(answer: Callable[[], tuple[str, int]], *, seed: int = 0) 
     if not isinstance(got, (tuple, list)) or len(got) != 2:
         raise Wrong(f'expected a name and a digit, for example ("noise", 4), got {got!r}')
     name, digit = got
+    if callable(name):
+        raise Wrong('write the name of the augmentation in quotes, for example ("noise", 4)')
+    if isinstance(digit, str) and not digit.strip().isdigit():
+        raise Wrong("the two results are exchanged: first the name, then the digit")
     if str(name).strip().lower() != "flip":
         raise Wrong(f"{name!r} is not it: look for the augmentation whose change is several points below zero")
     if int(digit) != 1:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cvbook.checks.answers import Mistakes, called, explained, tensor
-from cvbook.checks.verdict import Wrong, equal, exercise
+from cvbook.checks.verdict import equal, exercise
 
 __all__ = ["layer", "network"]
 
@@ -24,14 +24,9 @@ def layer(answer: Callable[..., Any], *, seed: int = 0) -> str:
         x, W, b = _random(g, B, D), _random(g, K, D), _random(g, K)
         right = F.relu(F.linear(x, W, b))
         what = f"{B} inputs of {D} numbers and {K} neurons"
-        try:
-            got = tensor(called(answer, x=x.numpy(), W=W.numpy(), b=b.numpy()), what)
-        except ValueError as error:
-            if "matmul" in str(error) or "not aligned" in str(error):
-                raise Wrong(
-                    f"the shapes do not fit for {what}: a neuron's weights are a row of W, so x @ W.T"
-                ) from None
-            raise
+        rows = f"the shapes do not fit for {what}: a neuron's weights are a row of W, so x @ W.T"
+        shaped = explained(answer, {"matmul": rows, "not aligned": rows})
+        got = tensor(called(shaped, x=x.numpy(), W=W.numpy(), b=b.numpy()), what)
         zeros = got.shape == right.shape and not got.any()  # several mistakes may give them, so they name none
         equal(got, right, mistakes=None if zeros else _layer_mistakes(x, W, b), what=what)
     return "right: any number of inputs, any number of neurons"

@@ -69,8 +69,39 @@ def both_changed(change: Any, images: Tensor, labels: Tensor) -> Tensor:
     return alike(lambda d: d.argmin(1), change_it=False)(None, change(images), labels)
 
 
+def points(average: Any) -> Any:
+    def answer(train: Any, augmentations: Any, seeds: Any) -> Any:
+        return {
+            name: average([100 * (train(augment=augment, seed=s) - train(augment=None, seed=s)) for s in seeds])
+            for name, augment in augmentations.items()
+        }
+
+    return answer
+
+
+def nearest_image(change: Any, images: Any, labels: Any) -> Any:
+    changed = torch.stack([change(images[labels == c]).mean(0).flatten() for c in range(int(labels.max()) + 1)])
+    return labels[torch.cdist(changed, images.flatten(1)).argmin(1)]
+
+
+def nearest_of(images: Any, labels: Any, changed: Any) -> Any:
+    classes = range(int(labels.max()) + 1)
+    means = torch.stack([images[labels == c].mean(0).flatten() for c in classes])
+    return torch.cdist(torch.stack([changed(images[labels == c]).flatten() for c in classes]), means).argmin(1)
+
+
 # check, answer, part of the message that names the mistake
 MISTAKES: list[tuple[str, Any, str]] = [
+    ("change_in_points", points(lambda v: sum(v) / 3), "this divides by 3"),
+    ("change_in_points", points(lambda v: round(sum(v) / len(v), 1)), "rounded to 1 place"),
+    (
+        "look_alikes",
+        lambda change, x, y: nearest_of(x, y, lambda own: change(own.mean(0)[None])[0]),
+        "the means are changed",
+    ),
+    ("look_alikes", nearest_image, "class of the nearest image"),
+    ("wrong_augmentation", lambda: (len, 1), "in quotes"),
+    ("wrong_augmentation", lambda: (1, "flip"), "are exchanged"),
     ("batch_norm_output", norm(dims=(0,)), "each pixel has its own statistics"),
     ("batch_norm_output", norm(dims=(2, 3)), "instance normalization"),
     ("batch_norm_output", norm(dims=(1, 2, 3)), "layer normalization"),
@@ -83,7 +114,7 @@ MISTAKES: list[tuple[str, Any, str]] = [
     ("batch_norm_output", norm(affine="beta"), "gamma is left out"),
     ("batch_norm_output", lambda x, *rest: x, "expected three results (y, running_mean, running_var), got a Tensor"),
     ("batch_norm_output", lambda x, *rest: [x, x], "expected three results (y, running_mean, running_var), got 2"),
-    ("batch_norm_output", lambda x, g, *rest: (x * g, *rest[:2]), "write v[:, None, None]"),
+    ("batch_norm_output", lambda x, g, *rest: (x * g, *rest[:2]), "v[:, None, None] lays it along"),
     ("batch_norm_output", lambda x, *rest: (x.flatten(1) @ x, x, x), "your code stopped with RuntimeError"),
     ("batch_norm_output", lambda x, g, b, *rest: norm()(x, b, g, *rest), "gamma and beta are exchanged"),
     ("batch_norm_mean", norm(running="still"), "not updated"),
