@@ -46,10 +46,13 @@ def imports(source: str) -> dict[str, Any]:
 
 
 class Nursery:
-    """The grader's handle; a context manager.
+    """The grader's handle.
 
     Args:
         preamble: the instructor's imports.
+
+    Raises:
+        RuntimeError: if they do not run.
     """
 
     def __init__(self, preamble: str) -> None:
@@ -63,7 +66,8 @@ class Nursery:
                 pass_fds=[its.fileno()], env=environment | {"PYTHONPATH": path}, stdin=subprocess.DEVNULL,
             )  # fmt: skip
         send(ours, preamble)
-        ours.recv(1)  # until it is ready; loading torch is not the first notebook's fault
+        if not ours.recv(1):  # until it is ready; loading torch is not the first notebook's fault
+            raise RuntimeError("expected imports that run; in a process of their own these do not")
 
     def start(self, folder: Path) -> tuple[socket.socket, socket.socket]:
         """Start a session that may write in ``folder``; returns two sockets: to the session and to its keeper.
@@ -77,7 +81,7 @@ class Nursery:
         return commands, keeper
 
     def close(self) -> None:
-        """End the process."""
+        """End the process, and all sessions."""
         self.to.close()
         self.process.wait()
 

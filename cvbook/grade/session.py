@@ -162,10 +162,10 @@ class _Run:
                 with its:
                     socket.send_fds(self.session[0], [b"+"], [its.fileno()])
                 found = in_a_copy(lambda: judge(test, ours, self.space, self.seed), self.limits.memory, until)
-            except OSError:  # the session is gone
-                found = {"state": "ended", "message": "", "refused": []}
             except ChildProcessError:
                 found = {"state": "broken", "message": "your result broke the check", "refused": []}
+            except OSError:  # the session is gone
+                found = {"state": "ended", "message": "", "refused": []}
         if found is None:
             return None
         try:  # the copy ends now

@@ -1,7 +1,8 @@
 """Pass calls and values between the process that judges and the one that runs a student's code.
 
 What a student's process sends is data: numbers, text, containers, tensors, and numbers of objects that stay where they
-are. Nothing of it is unpickled, imported or looked up by name, so no value can act in the process that judges.
+are. Nothing of it is unpickled or imported, and names in it can only choose among Python's exceptions and PyTorch's
+modules, so no value can act in the process that judges.
 
 Containers and tensors are copied; a call sends back those of its arguments that it has changed, and a result may be,
 or hold, one of the arguments. All else stays where it is, and the other side gets something that stands for it.

@@ -11,7 +11,7 @@ import pytest
 import torch
 from small_assignment import IMPORTS, NAME, RIGHT
 
-from cvbook.grade import batch
+from cvbook.grade import batch, session
 from cvbook.grade.batch import Job
 from cvbook.grade.copies import in_a_copy
 from cvbook.grade.notebooks import Assignment, Cell, read_assignment
@@ -73,6 +73,23 @@ def test_what_a_student_reads(run: Any, answer: str, state: str, message: str) -
     assert double["state"] == state
     assert message in double["message"]
     assert total["points"] == 3
+
+
+def test_a_judge_that_dies_takes_nobody_along(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    judge = session.judge
+
+    def dies(test: Any, *rest: Any) -> Any:
+        return os._exit(1) if test.name == "test-double" else judge(test, *rest)
+
+    monkeypatch.setattr(session, "judge", dies)
+    double, total = run(IMPORTS, *RIGHT.values())["tests"]
+    assert (double["state"], double["message"]) == ("wrong", "your result broke the check")
+    assert total["points"] == 3
+
+
+def test_imports_that_do_not_run_are_reported() -> None:
+    with pytest.raises(RuntimeError, match="expected imports that run"):
+        Nursery("import no_such_module")
 
 
 def test_all_cells_together_take_too_long(run: Any) -> None:
