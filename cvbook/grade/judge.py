@@ -15,14 +15,13 @@ from typing import Any
 from torch import nn
 
 from cvbook.checks import points, verdict
-from cvbook.grade.messages import Broken, Ended
+from cvbook.grade.messages import SENTENCE, Broken, Ended
 from cvbook.grade.notebooks import Test
 from cvbook.grade.walls import TOLD
 from cvbook.grade.wire import LIBRARIES, Wire
 
-__all__ = ["LONGEST", "answers_of", "judge"]
+__all__ = ["answers_of", "judge"]
 
-LONGEST = 600  # characters of a message
 LOOK, REFUSED = 0, 1  # numbers of functions there: look up a name in the notebook; what was refused
 
 
@@ -52,7 +51,7 @@ def judge(test: Test, to: socket.socket, space: dict[str, Any], seed: int) -> di
         state, message = "ended", ""
     except Broken:
         state, message = "broken", "your code sends the grader what is no result"
-    return {"state": state, "message": message[:LONGEST], "refused": refused}
+    return {"state": state, "message": message[:SENTENCE], "refused": refused}
 
 
 def answers_of(to: socket.socket, names: Iterable[str]) -> dict[str, Any]:

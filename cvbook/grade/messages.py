@@ -16,10 +16,10 @@ from typing import Any
 
 from cvbook.checks.verdict import Missing, Wrong
 
-__all__ = ["Broken", "Ended", "Tree", "exception", "receive", "send", "told"]
+__all__ = ["SENTENCE", "Broken", "Ended", "Tree", "exception", "receive", "send", "told"]
 
 MOST_TEXT, MOST_BYTES = 16 * 2**20, 256 * 2**20  # of one message
-LONGEST = 2000  # characters of an exception
+LONGEST, SENTENCE = 2000, 600  # characters of an exception on the way, and of what is shown
 OURS = {"Wrong": Wrong, "Missing": Missing}
 Tree = Any  # what JSON can say, and bytes
 

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from cvbook.grade.copies import in_a_copy
-from cvbook.grade.judge import LONGEST, judge
-from cvbook.grade.messages import Broken, Ended, receive, send
+from cvbook.grade.judge import judge
+from cvbook.grade.messages import SENTENCE, Broken, Ended, receive, send
 from cvbook.grade.notebooks import SET_UP, Assignment, Cell, Test
 from cvbook.grade.nursery import Nursery
 from cvbook.grade.walls import TOLD, suspicious
@@ -203,7 +203,7 @@ class _Run:
                     said = None
                     said = receive(self.session[0], min(time.monotonic() + self.limits.seconds, self.until))
                     if "ready" in said:
-                        failures = {int(number): str(text)[:LONGEST] for number, text in said["failures"].items()}
+                        failures = {int(number): str(text)[:SENTENCE] for number, text in said["failures"].items()}
                         self.failures = {n: text for n, text in failures.items() if n in range(len(self.cells))}
                         self.refused |= {one for one in TOLD if one in said["refused"]}
                         return True

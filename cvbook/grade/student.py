@@ -21,13 +21,12 @@ from IPython.core.inputtransformer2 import TransformerManager
 
 from cvbook.checks.by_hand import ruled
 from cvbook.grade import system_calls
-from cvbook.grade.messages import Ended, receive, send
+from cvbook.grade.messages import SENTENCE, Ended, receive, send
 from cvbook.grade.walls import Walls, confine
 from cvbook.grade.wire import Wire
 
 __all__ = ["display", "serve", "serve_calls"]
 
-LONGEST = 600  # characters of a message
 _fork, _exit, _waitpid = os.fork, os._exit, os.waitpid  # a student may change these in os
 
 
@@ -158,7 +157,7 @@ class _Notebook:
 
 def _named(error: BaseException) -> str:
     try:
-        return f"{type(error).__name__}: {error}".splitlines()[0][:LONGEST]
+        return f"{type(error).__name__}: {error}".splitlines()[0][:SENTENCE]
     except BaseException:  # its __str__ is the student's
         return type(error).__name__
 

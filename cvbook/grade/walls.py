@@ -57,6 +57,7 @@ WORDS = (
 CHANGED = re.compile(
     r"^[ \t]*((?:torch(?!\.backends)|np|numpy|builtins|verdict|cvbook)(?:\.\w+)+)[ \t]*=(?!=)", re.MULTILINE
 )
+LINUX = sys.platform.startswith("linux")
 NEWNS, NEWIPC, NEWUSER, NEWPID, NEWNET = 0x20000, 0x8000000, 0x10000000, 0x20000000, 0x40000000  # of unshare(2)
 SPACES = NEWPID | NEWNET | NEWNS | NEWIPC
 # of landlock(7); what each version of it added can be refused with that version only
@@ -94,7 +95,7 @@ def apart(folder: Path) -> list[str]:
     Returns:
         What the system does not allow: of "processes", "network", "disk space".
     """
-    if not sys.platform.startswith("linux"):
+    if not LINUX:
         return ["processes", "network", "disk space"]
     library = ctypes.CDLL(None, use_errno=True)
     user, group = os.getuid(), os.getgid()
@@ -171,14 +172,14 @@ def limit_memory(memory: int) -> None:
 
 
 def _landlock_version() -> int:
-    if not sys.platform.startswith("linux"):
+    if not LINUX:
         return 0
     return max(0, int(ctypes.CDLL(None).syscall(444, None, 0, 1)))  # landlock_create_ruleset, LANDLOCK_..._VERSION
 
 
 def _own_processes() -> bool:
     """Let /proc show the processes of this process's own namespace only, if it has one."""
-    if not sys.platform.startswith("linux") or os.getpid() != 1:
+    if not LINUX or os.getpid() != 1:
         return False
     return not ctypes.CDLL(None).mount(b"proc", b"/proc", b"proc", 0xE, None)  # MS_NOSUID | MS_NODEV | MS_NOEXEC
 

@@ -53,8 +53,7 @@ def by_cases(
     for sentence, mistake in mistakes.items():
         if all(_close(a, _numbers(mistake(*case))) for a, case in zip(got, cases, strict=True)):
             raise Wrong(sentence)
-    pairs = [(torch.tensor(a).double(), torch.tensor(b).double()) for a, b in zip(got, expected, strict=True)]
-    if all(a.shape == b.shape and (_near(a, b) or rounded(a, b) is not None) for a, b in pairs):
+    if all(_close(a, b) or _rounded(a, b) for a, b in zip(got, expected, strict=True)):
         raise Wrong("the numbers are rounded; return them as they are")
     raise Wrong(f"for {describe(*cases[first])}, expected {_say(expected[first])}, got {_say(got[first])}")
 
@@ -72,8 +71,8 @@ def _close(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
     return len(a) == len(b) and all(math.isclose(p, q, rel_tol=1e-5, abs_tol=1e-9) for p, q in zip(a, b, strict=True))
 
 
-def _near(a: torch.Tensor, b: torch.Tensor) -> bool:
-    return torch.allclose(a, b, rtol=1e-5, atol=1e-9)
+def _rounded(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
+    return len(a) == len(b) and rounded(torch.tensor(a).double(), torch.tensor(b).double()) is not None
 
 
 def _say(values: tuple[float, ...]) -> str:
